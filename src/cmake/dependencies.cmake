@@ -1,0 +1,56 @@
+# External packages. LibTorch: -DTorch_DIR / CMAKE_PREFIX_PATH, else build/deps.cmake (scripts/setup.sh),
+# else the torch of the python3 on PATH.
+if(NOT Torch_DIR AND NOT CMAKE_PREFIX_PATH MATCHES "torch")
+  execute_process(
+    COMMAND python3 -c "import torch; print(torch.utils.cmake_prefix_path)"
+    OUTPUT_VARIABLE _torch_prefix OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  if(_torch_prefix)
+    list(APPEND CMAKE_PREFIX_PATH ${_torch_prefix})
+  endif()
+endif()
+
+# nvcc 13 compiles C++20, but CMake 3.25 does not know how to ask it to: 17 for CUDA sources. The CUDA
+# LibTorch enables the CUDA language itself, so these are set before it is searched for.
+set(CMAKE_CUDA_STANDARD 17)
+set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+set(CMAKE_CUDA_ARCHITECTURES ${RSE_CUDA_ARCHITECTURES})
+set(TORCH_CUDA_ARCH_LIST "8.0;9.0a")  # silences LibTorch's guess; our targets name their own
+
+find_package(Torch 2.11 QUIET)
+if(NOT Torch_FOUND)
+  message(FATAL_ERROR "LibTorch 2.11 was not found. Run scripts/setup.sh, or pass -DCMAKE_PREFIX_PATH=<libtorch> "
+                      "(python3 -c 'import torch; print(torch.utils.cmake_prefix_path)').")
+endif()
+# LibTorch appends -gencode flags for its own guess to CMAKE_CUDA_FLAGS; targets here use CUDA_ARCHITECTURES.
+string(REGEX REPLACE "-gencode[ ;]*[^ ;]+" "" CMAKE_CUDA_FLAGS "${CMAKE_CUDA_FLAGS}")
+
+if(RSE_CUDA STREQUAL "OFF")
+  set(RSE_WITH_CUDA FALSE)
+elseif(TORCH_CUDA_LIBRARIES OR TARGET torch_cuda)
+  set(RSE_WITH_CUDA TRUE)
+elseif(RSE_CUDA STREQUAL "ON")
+  message(FATAL_ERROR "RSE_CUDA=ON, but this LibTorch was built without CUDA: ${TORCH_INSTALL_PREFIX}")
+else()
+  set(RSE_WITH_CUDA FALSE)
+endif()
+if(RSE_WITH_CUDA)
+  enable_language(CUDA)
+  find_package(CUDAToolkit 12 REQUIRED)
+endif()
+message(STATUS "RSE: LibTorch ${Torch_VERSION} at ${TORCH_INSTALL_PREFIX}, CUDA part: ${RSE_WITH_CUDA}")
+
+find_package(Threads REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(fmt REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET sentencepiece)
+pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
+if(RSE_BUILD_TESTS)
+  find_package(GTest REQUIRED)
+endif()
+if(RSE_BUILD_BENCH)
+  find_package(benchmark REQUIRED)
+endif()

@@ -1,0 +1,84 @@
+# How a layer becomes a target.
+#
+#   rse_layer(core SOURCES a.cpp b.cpp LINKS yaml-cpp [TORCH] [SHARED])
+#   rse_program(rse-train rse_train.cpp LINKS rse_train)
+#   rse_test(core SOURCES a_test.cpp LINKS rse_core [TORCH])    every TEST() becomes a ctest entry
+#
+# torch/torch.h costs about 30 s a file, so targets marked TORCH share one precompiled header (target
+# rse_torch_pch). A precompiled header fits only objects compiled with the same flags: everything,
+# programs too, is compiled with -fPIC.
+add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fPIC>)
+
+add_library(rse_options INTERFACE)
+target_compile_options(rse_options INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Werror>
+  $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Werror>)
+target_include_directories(rse_options INTERFACE
+  $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src>)
+if(RSE_ASAN)
+  target_compile_options(rse_options INTERFACE
+    $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=address,undefined;-fno-omit-frame-pointer;-fno-sanitize-recover=undefined>)
+  target_link_options(rse_options INTERFACE -fsanitize=address,undefined)
+endif()
+
+# LibTorch, its warnings kept out of ours.
+add_library(rse_torch INTERFACE)
+target_link_libraries(rse_torch INTERFACE ${TORCH_LIBRARIES})
+target_include_directories(rse_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
+
+add_library(rse_torch_pch OBJECT ${CMAKE_SOURCE_DIR}/src/cmake/torch_pch.cpp)
+target_link_libraries(rse_torch_pch PRIVATE rse_options rse_torch spdlog::spdlog fmt::fmt)
+target_precompile_headers(rse_torch_pch PRIVATE ${CMAKE_SOURCE_DIR}/src/cmake/torch_pch.h)
+
+function(_rse_use_torch target)
+  target_link_libraries(${target} PUBLIC rse_torch spdlog::spdlog fmt::fmt)
+  target_precompile_headers(${target} REUSE_FROM rse_torch_pch)
+endfunction()
+
+function(rse_layer name)
+  cmake_parse_arguments(ARG "TORCH;SHARED" "" "SOURCES;LINKS;PRIVATE_LINKS" ${ARGN})
+  set(kind STATIC)
+  if(ARG_SHARED)
+    set(kind SHARED)
+  endif()
+  add_library(rse_${name} ${kind} ${ARG_SOURCES})
+  target_link_libraries(rse_${name} PUBLIC ${ARG_LINKS} PRIVATE rse_options ${ARG_PRIVATE_LINKS})
+  target_include_directories(rse_${name} PUBLIC
+    $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/rse>)
+  if(ARG_TORCH)
+    _rse_use_torch(rse_${name})
+  endif()
+endfunction()
+
+function(rse_program name source)
+  cmake_parse_arguments(ARG "TORCH" "" "LINKS" ${ARGN})
+  add_executable(${name} ${source})
+  target_link_libraries(${name} PRIVATE rse_options ${ARG_LINKS})
+  if(ARG_TORCH)
+    _rse_use_torch(${name})
+  endif()
+  set_target_properties(${name} PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR};${TORCH_INSTALL_PREFIX}/lib")
+  install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endfunction()
+
+# Test discovery starts each test program once, at test time; LABELS go to every case.
+function(rse_test name)
+  cmake_parse_arguments(ARG "TORCH" "LABEL" "SOURCES;LINKS" ${ARGN})
+  set(target rse_${name}_tests)
+  add_executable(${target} ${ARG_SOURCES})
+  target_link_libraries(${target} PRIVATE rse_options ${ARG_LINKS} GTest::gtest GTest::gmock GTest::gtest_main)
+  target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
+  target_compile_definitions(${target} PRIVATE)
+  if(ARG_TORCH)
+    _rse_use_torch(${target})
+  endif()
+  set(label ${name})
+  if(ARG_LABEL)
+    set(label ${ARG_LABEL})
+  endif()
+  gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120
+    PROPERTIES LABELS ${label} TIMEOUT 600)
+endfunction()
+if(RSE_BUILD_TESTS)
+  include(GoogleTest)
+endif()

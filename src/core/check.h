@@ -1,0 +1,51 @@
+// Errors, in two kinds that never mix.
+//
+// UserError: bad input (configuration, file, flag, shape). One line that names the file, the key or line,
+// the value and what was expected. Programs end with exit code 2.
+// RSE_ASSERT: a bug of ours. Throws std::logic_error with file and line. Programs end with exit code 1.
+// Libraries never call exit.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace rse {
+
+class UserError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+template <typename... Args>
+[[noreturn]] void throw_user_error(fmt::format_string<Args...> format, Args&&... args) {
+  throw UserError(fmt::format(format, std::forward<Args>(args)...));
+}
+
+[[noreturn]] void assertion_failed(const char* expression, const char* file, int line,
+                                   const std::string& message);
+
+#define RSE_ASSERT(expression, ...)                                                    \
+  do {                                                                                 \
+    if (!(expression)) {                                                               \
+      ::rse::assertion_failed(#expression, __FILE__, __LINE__, fmt::format(__VA_ARGS__)); \
+    }                                                                                  \
+  } while (false)
+
+// The exit codes of every program.
+inline constexpr int kExitOk = 0;
+inline constexpr int kExitFailure = 1;   // a bug, or a run that could not go on
+inline constexpr int kExitUserError = 2;  // bad input
+
+// Runs a program's body: returns its exit code, and turns a UserError into "NAME: error: ..." on stderr and
+// kExitUserError, any other exception into kExitFailure.
+int run_program(const char* name, const std::function<int()>& body);
+
+// The candidate nearest to `word` by edit distance, or "" when none is near enough to be a misspelling.
+std::string nearest_word(const std::string& word, const std::vector<std::string>& candidates);
+
+}  // namespace rse

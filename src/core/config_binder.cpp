@@ -1,0 +1,215 @@
+#include "core/config_binder.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+namespace rse {
+namespace {
+
+// A value as it is shown in messages: long ones are cut.
+std::string shown(const ConfigNode& node) {
+  switch (node.kind) {
+    case ConfigNode::Kind::kNull:
+      return "nothing";
+    case ConfigNode::Kind::kScalar:
+      return "'" + (node.scalar.size() > 60 ? node.scalar.substr(0, 57) + "..." : node.scalar) + "'";
+    case ConfigNode::Kind::kList:
+      return "a list";
+    case ConfigNode::Kind::kMap:
+      return "a map";
+  }
+  return "";
+}
+
+template <typename T>
+T parse_number(const ConfigNode& node, const std::string& path, const Range<T>& range) {
+  T value{};
+  const char* begin = node.scalar.data();
+  const char* end = begin + node.scalar.size();
+  const auto [stop, error] = std::from_chars(begin, end, value);
+  bool good = node.kind == ConfigNode::Kind::kScalar && error == std::errc() && stop == end && begin != end;
+  if constexpr (std::is_floating_point_v<T>) good = good && std::isfinite(value);
+  if (!good || !range.contains(value)) {
+    throw_user_error("{}: {}: {}: expected {} {}", node.where, path, shown(node),
+                     std::is_floating_point_v<T> ? "a number" : "a whole number", range.describe());
+  }
+  return value;
+}
+
+std::string format_number(int64_t value) { return fmt::format("{}", value); }
+std::string format_number(double value) { return fmt::format("{}", value); }
+
+}  // namespace
+
+template <typename T>
+std::string Range<T>::describe() const {
+  const bool bounded_low = low != std::numeric_limits<T>::lowest();
+  const bool bounded_high = high != std::numeric_limits<T>::max();
+  std::string text;
+  if (bounded_low) text = fmt::format("{} {}", low_open ? "above" : "of at least", low);
+  if (bounded_high) {
+    text += fmt::format("{}{} {}", bounded_low ? " and " : "", high_open ? "below" : "at most", high);
+  }
+  return text.empty() ? "(any)" : text;
+}
+template struct Range<int64_t>;
+template struct Range<double>;
+
+ConfigBinder::ConfigBinder(const ConfigNode* node, std::string prefix)
+    : node_(node), prefix_(std::move(prefix)) {
+  dumped_.kind = ConfigNode::Kind::kMap;
+  if (node_ != nullptr && node_->kind != ConfigNode::Kind::kMap && node_->kind != ConfigNode::Kind::kNull) {
+    throw_user_error("{}: {}: {}: expected a map of keys", node_->where, prefix_, shown(*node_));
+  }
+}
+
+std::string ConfigBinder::path(const char* key) const { return prefix_.empty() ? key : prefix_ + "." + key; }
+
+std::string ConfigBinder::where(const char* key) const {
+  if (node_ == nullptr) return "default";
+  const ConfigNode* value = node_->find(key);
+  if (value != nullptr) return value->where;
+  return node_->where.empty() ? "default" : node_->where;
+}
+
+const ConfigNode* ConfigBinder::enter(const char* key) {
+  static const ConfigNode kEmpty;
+  known_.push_back(key);
+  if (node_ == nullptr) return nullptr;
+  const ConfigNode* value = node_->find(key);
+  return value == nullptr ? &kEmpty : value;
+}
+
+const ConfigNode* ConfigBinder::scalar(const char* key) {
+  known_.push_back(key);
+  const ConfigNode* value = node_ == nullptr ? nullptr : node_->find(key);
+  if (value != nullptr && value->kind != ConfigNode::Kind::kScalar) {
+    throw_user_error("{}: {}: {}: expected a single value", value->where, path(key), shown(*value));
+  }
+  return value;
+}
+
+const ConfigNode* ConfigBinder::list(const char* key) {
+  known_.push_back(key);
+  const ConfigNode* value = node_ == nullptr ? nullptr : node_->find(key);
+  if (value != nullptr && value->kind != ConfigNode::Kind::kList) {
+    throw_user_error("{}: {}: {}: expected a list, such as [1, 2]", value->where, path(key), shown(*value));
+  }
+  return value;
+}
+
+void ConfigBinder::put(const char* key, ConfigNode node) { dumped_.entries.emplace_back(key, std::move(node)); }
+
+void ConfigBinder::put_scalar(const char* key, std::string text) {
+  ConfigNode node;
+  node.kind = ConfigNode::Kind::kScalar;
+  node.scalar = std::move(text);
+  put(key, std::move(node));
+}
+
+void ConfigBinder::field(const char* key, bool& value) {
+  if (const ConfigNode* node = scalar(key)) {
+    if (node->scalar != "true" && node->scalar != "false") {
+      throw_user_error("{}: {}: {}: expected true or false", node->where, path(key), shown(*node));
+    }
+    value = node->scalar == "true";
+  }
+  if (!reading()) put_scalar(key, value ? "true" : "false");
+}
+
+void ConfigBinder::field(const char* key, int64_t& value, Range<int64_t> range) {
+  if (const ConfigNode* node = scalar(key)) value = parse_number(*node, path(key), range);
+  if (!reading()) put_scalar(key, format_number(value));
+}
+
+void ConfigBinder::field(const char* key, double& value, Range<double> range) {
+  if (const ConfigNode* node = scalar(key)) value = parse_number(*node, path(key), range);
+  if (!reading()) put_scalar(key, format_number(value));
+}
+
+void ConfigBinder::field(const char* key, std::string& value) {
+  const ConfigNode* node = node_ == nullptr ? nullptr : node_->find(key);
+  if (node != nullptr && node->kind == ConfigNode::Kind::kNull) {
+    known_.push_back(key);
+    value.clear();
+  } else if ((node = scalar(key)) != nullptr) {
+    value = node->scalar;
+  }
+  if (!reading()) put_scalar(key, value);
+}
+
+namespace {
+
+template <typename T>
+ConfigNode number_list(const std::vector<T>& values) {
+  ConfigNode node;
+  node.kind = ConfigNode::Kind::kList;
+  for (const T& value : values) {
+    ConfigNode item;
+    item.kind = ConfigNode::Kind::kScalar;
+    if constexpr (std::is_same_v<T, std::string>) {
+      item.scalar = value;
+    } else {
+      item.scalar = format_number(value);
+    }
+    node.items.push_back(std::move(item));
+  }
+  return node;
+}
+
+template <typename T>
+std::vector<T> parse_list(const ConfigNode& node, const std::string& path, const Range<T>& range) {
+  std::vector<T> values;
+  for (const ConfigNode& item : node.items) values.push_back(parse_number(item, path, range));
+  return values;
+}
+
+}  // namespace
+
+void ConfigBinder::field(const char* key, std::vector<int64_t>& value, Range<int64_t> range) {
+  if (const ConfigNode* node = list(key)) value = parse_list(*node, path(key), range);
+  if (!reading()) put(key, number_list(value));
+}
+
+void ConfigBinder::field(const char* key, std::vector<double>& value, Range<double> range) {
+  if (const ConfigNode* node = list(key)) value = parse_list(*node, path(key), range);
+  if (!reading()) put(key, number_list(value));
+}
+
+void ConfigBinder::field(const char* key, std::vector<std::string>& value) {
+  if (const ConfigNode* node = list(key)) {
+    value.clear();
+    for (const ConfigNode& item : node->items) {
+      if (item.kind != ConfigNode::Kind::kScalar) {
+        throw_user_error("{}: {}: {}: expected a word", item.where, path(key), shown(item));
+      }
+      value.push_back(item.scalar);
+    }
+  }
+  if (!reading()) put(key, number_list(value));
+}
+
+void ConfigBinder::choose(const char* key, std::string& value, const std::vector<std::string>& words) {
+  if (const ConfigNode* node = scalar(key)) {
+    if (std::find(words.begin(), words.end(), node->scalar) == words.end()) {
+      const std::string near = nearest_word(node->scalar, words);
+      throw_user_error("{}: {}: {}: expected one of {}{}", node->where, path(key), shown(*node),
+                       fmt::join(words, ", "), near.empty() ? "" : "; did you mean '" + near + "'?");
+    }
+    value = node->scalar;
+  }
+  if (!reading()) put_scalar(key, value);
+}
+
+void ConfigBinder::finish() const {
+  if (node_ == nullptr) return;
+  for (const auto& [key, value] : node_->entries) {
+    if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
+    const std::string near = nearest_word(key, known_);
+    throw_user_error("{}: unknown key '{}'{}; known here: {}", value.where, path(key.c_str()),
+                     near.empty() ? "" : ", did you mean '" + near + "'?", fmt::join(known_, ", "));
+  }
+}
+
+}  // namespace rse

@@ -1,0 +1,267 @@
+#include "core/config_tree.h"
+
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "core/check.h"
+#include "core/file.h"
+
+#ifndef RSE_SOURCE_CONFIGS
+#define RSE_SOURCE_CONFIGS ""
+#endif
+
+namespace rse {
+
+const ConfigNode* ConfigNode::find(std::string_view key) const {
+  for (const auto& [name, value] : entries) {
+    if (name == key) return &value;
+  }
+  return nullptr;
+}
+
+ConfigNode* ConfigNode::find(std::string_view key) {
+  return const_cast<ConfigNode*>(static_cast<const ConfigNode*>(this)->find(key));
+}
+
+ConfigNode ConfigNode::take(std::string_view key) {
+  for (auto it = entries.begin(); it != entries.end(); ++it) {
+    if (it->first != key) continue;
+    ConfigNode value = std::move(it->second);
+    entries.erase(it);
+    return value;
+  }
+  return {};
+}
+
+namespace {
+
+// Builds the tree from parser events, which (unlike YAML::Node) show duplicate keys, anchors and aliases.
+class TreeBuilder : public YAML::EventHandler {
+ public:
+  explicit TreeBuilder(std::string name) : name_(std::move(name)) {}
+  ConfigNode root;
+
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    refuse_anchor(mark, anchor);
+    add(mark, ConfigNode::Kind::kNull, "");
+  }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
+    throw_user_error("{}: YAML aliases are not supported; write the value out", at(mark));
+  }
+  void OnScalar(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                const std::string& value) override {
+    refuse_anchor(mark, anchor);
+    if (!stack_.empty() && stack_.back().node.kind == ConfigNode::Kind::kMap && !stack_.back().has_key) {
+      Frame& frame = stack_.back();
+      if (const ConfigNode* earlier = frame.node.find(value)) {
+        throw_user_error("{}: key '{}' is written twice (first at {})", at(mark), value, earlier->where);
+      }
+      frame.key = value;
+      frame.has_key = true;
+      return;
+    }
+    add(mark, ConfigNode::Kind::kScalar, value);
+  }
+  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
+    open(mark, anchor, ConfigNode::Kind::kList);
+  }
+  void OnSequenceEnd() override { close(); }
+  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
+    open(mark, anchor, ConfigNode::Kind::kMap);
+  }
+  void OnMapEnd() override { close(); }
+
+ private:
+  struct Frame {
+    ConfigNode node;
+    std::string key;
+    bool has_key = false;
+  };
+
+  std::string at(const YAML::Mark& mark) const { return fmt::format("{}:{}", name_, mark.line + 1); }
+
+  void refuse_anchor(const YAML::Mark& mark, YAML::anchor_t anchor) const {
+    if (anchor != 0) throw_user_error("{}: YAML anchors are not supported; write the value out", at(mark));
+  }
+
+  void open(const YAML::Mark& mark, YAML::anchor_t anchor, ConfigNode::Kind kind) {
+    refuse_anchor(mark, anchor);
+    if (static_cast<int>(stack_.size()) >= kMaxConfigDepth) {
+      throw_user_error("{}: nested deeper than {} levels", at(mark), kMaxConfigDepth);
+    }
+    if (!stack_.empty() && stack_.back().node.kind == ConfigNode::Kind::kMap && !stack_.back().has_key) {
+      throw_user_error("{}: a key must be a plain word", at(mark));
+    }
+    Frame frame;
+    frame.node.kind = kind;
+    frame.node.where = at(mark);
+    stack_.push_back(std::move(frame));
+  }
+
+  void close() {
+    ConfigNode node = std::move(stack_.back().node);
+    stack_.pop_back();
+    attach(std::move(node));
+  }
+
+  void add(const YAML::Mark& mark, ConfigNode::Kind kind, const std::string& value) {
+    ConfigNode node;
+    node.kind = kind;
+    node.scalar = value;
+    node.where = at(mark);
+    attach(std::move(node));
+  }
+
+  void attach(ConfigNode node) {
+    if (stack_.empty()) {
+      root = std::move(node);
+    } else if (Frame& frame = stack_.back(); frame.node.kind == ConfigNode::Kind::kList) {
+      frame.node.items.push_back(std::move(node));
+    } else {
+      if (!frame.has_key) throw_user_error("{}: a key must be a plain word", node.where);
+      frame.node.entries.emplace_back(std::move(frame.key), std::move(node));
+      frame.key.clear();
+      frame.has_key = false;
+    }
+  }
+
+  std::string name_;
+  std::vector<Frame> stack_;
+};
+
+ConfigNode parse_any(std::string_view text, const std::string& name) {
+  if (text.size() > kMaxConfigBytes) {
+    throw_user_error("{}: {} bytes, a configuration has at most {}", name, text.size(), kMaxConfigBytes);
+  }
+  std::istringstream stream{std::string(text)};
+  TreeBuilder builder(name);
+  try {
+    YAML::Parser parser(stream);
+    parser.HandleNextDocument(builder);
+    TreeBuilder rest(name);
+    if (parser.HandleNextDocument(rest)) throw_user_error("{}: more than one YAML document", name);
+  } catch (const YAML::Exception& error) {
+    throw_user_error("{}:{}: not valid YAML: {}", name, error.mark.line + 1, error.msg);
+  }
+  return std::move(builder.root);
+}
+
+void emit(YAML::Emitter& out, const ConfigNode& node) {
+  switch (node.kind) {
+    case ConfigNode::Kind::kNull:
+      out << YAML::Null;
+      return;
+    case ConfigNode::Kind::kScalar:
+      out << node.scalar;
+      return;
+    case ConfigNode::Kind::kList:
+      out << YAML::Flow << YAML::BeginSeq;
+      for (const ConfigNode& item : node.items) emit(out, item);
+      out << YAML::EndSeq;
+      return;
+    case ConfigNode::Kind::kMap:
+      out << YAML::BeginMap;
+      for (const auto& [key, value] : node.entries) {
+        out << YAML::Key << key << YAML::Value;
+        emit(out, value);
+      }
+      out << YAML::EndMap;
+      return;
+  }
+}
+
+}  // namespace
+
+ConfigNode parse_config(std::string_view text, const std::string& name) {
+  ConfigNode root = parse_any(text, name);
+  if (root.kind == ConfigNode::Kind::kNull) {
+    root.kind = ConfigNode::Kind::kMap;
+    root.where = name;
+  }
+  if (root.kind != ConfigNode::Kind::kMap) {
+    throw_user_error("{}: expected a map of keys at the top", root.where);
+  }
+  return root;
+}
+
+ConfigNode read_config_tree(const std::filesystem::path& path) {
+  return parse_config(read_file(path), path.string());
+}
+
+void merge_config(ConfigNode& base, const ConfigNode& over) {
+  if (base.kind != ConfigNode::Kind::kMap || over.kind != ConfigNode::Kind::kMap) {
+    base = over;
+    return;
+  }
+  for (const auto& [key, value] : over.entries) {
+    if (ConfigNode* mine = base.find(key)) {
+      merge_config(*mine, value);
+    } else {
+      base.entries.emplace_back(key, value);
+    }
+  }
+}
+
+void set_config_value(ConfigNode& root, const std::string& assignment) {
+  const size_t equals = assignment.find('=');
+  const std::string where = "--set " + assignment;
+  if (equals == std::string::npos || equals == 0) {
+    throw_user_error("{}: expected KEY=VALUE, such as train.steps=100", where);
+  }
+  ConfigNode value = parse_any(assignment.substr(equals + 1), where);
+  const std::function<void(ConfigNode&)> mark = [&](ConfigNode& node) {
+    node.where = where;
+    for (ConfigNode& item : node.items) mark(item);
+    for (auto& entry : node.entries) mark(entry.second);
+  };
+  mark(value);
+  ConfigNode* node = &root;
+  std::istringstream path(assignment.substr(0, equals));
+  for (std::string key; std::getline(path, key, '.');) {
+    if (key.empty()) throw_user_error("{}: a key between dots is empty", where);
+    if (node->kind != ConfigNode::Kind::kMap) {
+      *node = ConfigNode{};
+      node->kind = ConfigNode::Kind::kMap;
+    }
+    if (node->find(key) == nullptr) {
+      node->entries.emplace_back(key, ConfigNode{});
+      node->entries.back().second.where = where;
+    }
+    node = node->find(key);
+  }
+  *node = std::move(value);
+}
+
+std::string dump_config(const ConfigNode& root) {
+  YAML::Emitter out;
+  emit(out, root);
+  return std::string(out.c_str()) + "\n";
+}
+
+std::filesystem::path find_config(const std::string& name) {
+  namespace fs = std::filesystem;
+  if (fs::exists(name)) return name;
+  std::vector<fs::path> tried = {fs::absolute(name)};
+  if (!name.empty() && name.find('/') == std::string::npos) {
+    std::error_code ignored;
+    const fs::path program = fs::read_symlink("/proc/self/exe", ignored);
+    tried.push_back(fs::path(RSE_SOURCE_CONFIGS) / name);
+    tried.push_back(program.parent_path().parent_path() / "share/rse/configs" / name);
+    for (const fs::path& candidate : tried) {
+      if (fs::is_regular_file(candidate)) return candidate;
+    }
+  }
+  std::vector<std::string> names;
+  std::transform(tried.begin(), tried.end(), std::back_inserter(names),
+                 [](const fs::path& path) { return path.string(); });
+  throw_user_error("configuration '{}' was not found; looked at {}", name, fmt::join(names, ", "));
+}
+
+}  // namespace rse

@@ -1,0 +1,54 @@
+// A configuration as read: a tree of scalars, lists and maps, each knowing where it was written.
+//
+// Order of calls: read_config_tree(file) -> merge overrides (arms) -> set_config_value() for --set -> bind into
+// typed structs (config_binder.h). After that nobody looks up strings.
+// Invariants: map keys are unique; anchors, aliases and tags are refused; at most kMaxConfigBytes and
+// kMaxConfigDepth. Errors are UserErrors that begin with "FILE:LINE:".
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace rse {
+
+inline constexpr size_t kMaxConfigBytes = size_t{1} << 20;
+inline constexpr int kMaxConfigDepth = 32;
+
+struct ConfigNode {
+  enum class Kind { kNull, kScalar, kList, kMap };
+  Kind kind = Kind::kNull;
+  std::string scalar;
+  std::vector<ConfigNode> items;
+  std::vector<std::pair<std::string, ConfigNode>> entries;  // in written order
+  std::string where;                                        // "file.yaml:12" or "--set a.b=c"
+
+  // The entry's value, or nullptr.
+  const ConfigNode* find(std::string_view key) const;
+  ConfigNode* find(std::string_view key);
+  // Removes the entry and returns its value; kNull when absent.
+  ConfigNode take(std::string_view key);
+};
+
+// Parses YAML text; `name` stands for the file in messages. An empty text is an empty map; any other
+// document that is not a map is an error.
+ConfigNode parse_config(std::string_view text, const std::string& name);
+
+ConfigNode read_config_tree(const std::filesystem::path& path);
+
+// `over` wins; maps merge key by key, everything else is replaced.
+void merge_config(ConfigNode& base, const ConfigNode& over);
+
+// Applies one "--set a.b=c": c is parsed as YAML (so lists work), intermediate maps are made.
+void set_config_value(ConfigNode& root, const std::string& assignment);
+
+// YAML text that parse_config reads back to the same tree.
+std::string dump_config(const ConfigNode& root);
+
+// "a.yaml" as given if it exists; otherwise the shipped configuration of that name: beside the sources this
+// program was built from, or installed with it. UserError lists the places looked at.
+std::filesystem::path find_config(const std::string& name);
+
+}  // namespace rse

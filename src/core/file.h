@@ -1,0 +1,63 @@
+// Files: whole-file reads, read-only mappings, and writes that appear complete or not at all.
+//
+// Every function throws UserError naming the path and the system's reason.
+#pragma once
+
+#include <cstddef>
+#include <cstdio>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace rse {
+
+// The file's bytes. A directory or an unreadable file is a UserError.
+std::string read_file(const std::filesystem::path& path);
+
+// Writes `content` to a temporary neighbour, syncs it, renames it over `path`.
+void write_file_atomically(const std::filesystem::path& path, std::string_view content);
+
+// Flushes a directory's entries (after renames in it) to disk.
+void sync_directory(const std::filesystem::path& directory);
+
+// A file being written under a temporary name beside `path`. commit() syncs and renames; destruction
+// without commit() removes the temporary file, so nothing half-written stays.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::filesystem::path path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(const void* data, size_t size);
+  // Overwrites `size` bytes at `offset` (a header filled in last); the end of file stays the write position.
+  void write_at(size_t offset, const void* data, size_t size);
+  size_t position() const { return position_; }
+  void commit();
+
+ private:
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;
+  std::FILE* file_ = nullptr;
+  size_t position_ = 0;
+};
+
+// A read-only memory map of a whole file; empty files map to an empty range.
+class MappedFile {
+ public:
+  explicit MappedFile(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+
+  const std::byte* data() const { return data_; }
+  size_t size() const { return size_; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+}  // namespace rse

@@ -1,0 +1,111 @@
+#include "core/logging.h"
+
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "core/check.h"
+
+namespace rse {
+
+void init_logging(const std::string& level) {
+  static const std::vector<std::string> kLevels = {"trace", "debug", "info", "warn", "error"};
+  if (std::find(kLevels.begin(), kLevels.end(), level) == kLevels.end()) {
+    throw_user_error("log level '{}': expected one of {}", level, fmt::join(kLevels, ", "));
+  }
+  auto logger = std::make_shared<spdlog::logger>("rse", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
+  logger->set_level(spdlog::level::from_str(level));
+  logger->set_pattern("%H:%M:%S %^%l%$ %v");
+  logger->flush_on(spdlog::level::info);
+  spdlog::set_default_logger(logger);
+}
+
+void add_log_file(const std::filesystem::path& path) {
+  try {
+    auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string());
+    sink->set_pattern("%Y-%m-%d %H:%M:%S %l %v");
+    spdlog::default_logger()->sinks().push_back(sink);
+  } catch (const spdlog::spdlog_ex& error) {
+    throw_user_error("cannot write log file {}: {}", path.string(), error.what());
+  }
+}
+
+bool stderr_is_terminal() { return ::isatty(STDERR_FILENO) == 1; }
+
+double now_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+std::string format_duration(double seconds) {
+  if (!std::isfinite(seconds) || seconds < 0) return "?";
+  const auto whole = static_cast<int64_t>(seconds + 0.5);
+  if (whole >= 3600) return fmt::format("{}h{:02}m{:02}s", whole / 3600, whole / 60 % 60, whole % 60);
+  if (whole >= 60) return fmt::format("{}m{:02}s", whole / 60, whole % 60);
+  return fmt::format("{}s", whole);
+}
+
+std::string format_count(double value) {
+  const char* suffixes[] = {"", "k", "M", "G", "T", "P"};
+  int i = 0;
+  for (; std::abs(value) >= 1000 && i < 5; ++i) value /= 1000;
+  return i == 0 ? fmt::format("{:g}", value) : fmt::format("{:.1f}{}", value, suffixes[i]);
+}
+
+std::string format_bytes(double bytes) {
+  const char* suffixes[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  int i = 0;
+  for (; std::abs(bytes) >= 1024 && i < 4; ++i) bytes /= 1024;
+  return i == 0 ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.1f} {}", bytes, suffixes[i]);
+}
+
+ProgressBar::ProgressBar(std::string title, uint64_t total, std::string unit)
+    : title_(std::move(title)),
+      unit_(std::move(unit)),
+      total_(total),
+      start_(now_seconds()),
+      last_drawn_(start_),
+      terminal_(stderr_is_terminal()) {}
+
+ProgressBar::~ProgressBar() { finish(); }
+
+void ProgressBar::update(uint64_t done) {
+  done_ = done;
+  const double now = now_seconds();
+  if (now - last_drawn_ < (terminal_ ? 0.1 : 10.0)) return;
+  last_drawn_ = now;
+  draw(false);
+}
+
+void ProgressBar::finish() {
+  if (finished_) return;
+  finished_ = true;
+  draw(true);
+}
+
+void ProgressBar::draw(bool last) {
+  const double elapsed = now_seconds() - start_;
+  const double rate = elapsed > 0 ? done_ / elapsed : 0;
+  std::string line = fmt::format("{}: {} {}, {} {}/s, {}", title_, format_count(done_), unit_,
+                                 format_count(std::round(rate)), unit_, format_duration(elapsed));
+  if (total_ > 0 && !last) {
+    const double share = std::min(1.0, static_cast<double>(done_) / total_);
+    constexpr int kWidth = 30;
+    const int filled = static_cast<int>(share * kWidth);
+    line = fmt::format("{}: [{}{}] {:3.0f}% of {} {}, {} {}/s, ETA {}", title_, std::string(filled, '#'),
+                       std::string(kWidth - filled, '.'), 100 * share, format_count(total_), unit_,
+                       format_count(std::round(rate)), unit_,
+                       format_duration(rate > 0 ? (total_ - std::min(total_, done_)) / rate : -1));
+  }
+  if (terminal_) {
+    fmt::print(stderr, "\r\033[K{}{}", line, last ? "\n" : "");
+  } else {
+    fmt::print(stderr, "{}\n", line);
+  }
+}
+
+}  // namespace rse

@@ -1,0 +1,50 @@
+// Logging through spdlog, and progress for a person at a terminal or a log file.
+//
+// Order of calls: init_logging() once in a program; then spdlog::info(...) and friends anywhere.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+namespace rse {
+
+// level: trace, debug, info, warn, error (UserError names these for any other). Messages go to stderr.
+void init_logging(const std::string& level);
+
+// Messages also go to `path` (appended), from now on.
+void add_log_file(const std::filesystem::path& path);
+
+// True where stderr is a terminal.
+bool stderr_is_terminal();
+
+// "1h02m03s", "4m05s", "12s"; "?" for negative or non-finite.
+std::string format_duration(double seconds);
+
+// "12.3k", "4.5M", "1.2G" (powers of 1000).
+std::string format_count(double value);
+
+// "1.2 GiB" (powers of 1024).
+std::string format_bytes(double bytes);
+
+// A bar with ETA that redraws on a terminal; elsewhere a plain line every ten seconds and one at the end.
+class ProgressBar {
+ public:
+  // total: units of work, 0 if unknown (then counts without a bar).
+  ProgressBar(std::string title, uint64_t total, std::string unit);
+  ~ProgressBar();  // finishes the line
+  void update(uint64_t done);
+  void finish();
+
+ private:
+  void draw(bool last);
+  std::string title_, unit_;
+  uint64_t total_, done_ = 0;
+  double start_, last_drawn_;
+  bool terminal_, finished_ = false;
+};
+
+// Seconds of a monotonic clock.
+double now_seconds();
+
+}  // namespace rse

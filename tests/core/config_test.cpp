@@ -1,0 +1,119 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/config_binder.h"
+#include "core/config_tree.h"
+#include "core/file.h"
+#include "tests/support.h"
+
+namespace rse {
+namespace {
+
+enum class Color { kRed, kGreen };
+
+struct Inner {
+  double rate = 0.5;
+  std::vector<int64_t> sizes = {1, 2};
+  void bind(ConfigBinder& b) {
+    b.field("rate", rate, above(0.0));
+    b.field("sizes", sizes, at_least<int64_t>(1));
+  }
+};
+
+struct Outer {
+  bool flag = false;
+  int64_t count = 3;
+  std::string name = "x";
+  Color color = Color::kRed;
+  Inner inner;
+  void bind(ConfigBinder& b) {
+    b.field("flag", flag);
+    b.field("count", count, between<int64_t>(1, 100));
+    b.field("name", name);
+    b.choice("color", color, {{"red", Color::kRed}, {"green", Color::kGreen}});
+    b.group("inner", inner);
+  }
+};
+
+Outer read(const std::string& text) {
+  Outer config;
+  bind_config(parse_config(text, "f.yaml"), config);
+  return config;
+}
+
+TEST(Config, ReadsEveryKind) {
+  const Outer config = read("flag: true\ncount: 7\nname: hello\ncolor: green\ninner: {rate: 1e-3, sizes: [4, 5]}\n");
+  EXPECT_TRUE(config.flag);
+  EXPECT_EQ(config.count, 7);
+  EXPECT_EQ(config.name, "hello");
+  EXPECT_EQ(config.color, Color::kGreen);
+  EXPECT_EQ(config.inner.rate, 1e-3);
+  EXPECT_EQ(config.inner.sizes, (std::vector<int64_t>{4, 5}));
+}
+
+TEST(Config, KeepsDefaultsOfAbsentKeys) {
+  const Outer config = read("");
+  EXPECT_EQ(config.count, 3);
+  EXPECT_EQ(config.inner.rate, 0.5);
+}
+
+TEST(Config, DumpReadsBackToTheSameValues) {
+  Outer config = read("count: 42\nname: 'a: b'\ninner: {rate: 0.1}\n");
+  const std::string text = dump_config(dump_bound(config));
+  const Outer again = read(text);
+  EXPECT_EQ(again.count, 42);
+  EXPECT_EQ(again.name, "a: b");
+  EXPECT_EQ(again.inner.rate, 0.1);
+  EXPECT_EQ(dump_config(dump_bound(again)), text);
+}
+
+TEST(Config, NamesFileLineAndNearestKey) {
+  EXPECT_THAT([] { read("count: 1\ninner:\n  rtae: 2\n"); },
+              ThrowsUserError("f.yaml:3: unknown key 'inner.rtae', did you mean 'rate'?"));
+}
+
+TEST(Config, RefusesValuesOutOfRangeOrKind) {
+  EXPECT_THAT([] { read("count: 0"); },
+              ThrowsUserError("f.yaml:1: count: '0': expected a whole number of at least 1 and at most 100"));
+  EXPECT_THAT([] { read("count: 1.5"); }, ThrowsUserError("expected a whole number"));
+  EXPECT_THAT([] { read("count: 99999999999999999999"); }, ThrowsUserError("expected a whole number"));
+  EXPECT_THAT([] { read("count: [1]"); }, ThrowsUserError("count: a list: expected a single value"));
+  EXPECT_THAT([] { read("inner: {rate: nan}"); }, ThrowsUserError("inner.rate: 'nan': expected a number above 0"));
+  EXPECT_THAT([] { read("inner: {rate: inf}"); }, ThrowsUserError("expected a number above 0"));
+  EXPECT_THAT([] { read("inner: {sizes: [1, 0]}"); }, ThrowsUserError("inner.sizes: '0'"));
+  EXPECT_THAT([] { read("inner: 3"); }, ThrowsUserError("inner: '3': expected a map"));
+  EXPECT_THAT([] { read("flag: yes"); }, ThrowsUserError("expected true or false"));
+  EXPECT_THAT([] { read("color: gren"); }, ThrowsUserError("did you mean 'green'?"));
+}
+
+TEST(Config, RefusesBrokenYaml) {
+  EXPECT_THAT([] { read("count: 1\ncount: 2\n"); }, ThrowsUserError("f.yaml:2: key 'count' is written twice"));
+  EXPECT_THAT([] { read("a: &x 1\nb: *x\n"); }, ThrowsUserError("anchors are not supported"));
+  EXPECT_THAT([] { read("inner:\n\trate: 1\n"); }, ThrowsUserError("f.yaml:2: not valid YAML"));
+  EXPECT_THAT([] { read("- 1\n- 2\n"); }, ThrowsUserError("expected a map of keys at the top"));
+  EXPECT_THAT([] { read(std::string(1000, '[')); }, ThrowsUserError("f.yaml:1"));
+  EXPECT_THAT([] { read(std::string(2 << 20, '[')); }, ThrowsUserError("a configuration has at most"));
+}
+
+TEST(Config, OverridesWinAndSayWhereTheyCameFrom) {
+  ConfigNode tree = parse_config("count: 5\ninner: {rate: 1}\n", "f.yaml");
+  merge_config(tree, parse_config("inner: {sizes: [9]}\n", "arm"));
+  set_config_value(tree, "inner.rate=2.5");
+  set_config_value(tree, "color=green");
+  Outer config;
+  bind_config(tree, config);
+  EXPECT_EQ(config.count, 5);
+  EXPECT_EQ(config.inner.rate, 2.5);
+  EXPECT_EQ(config.inner.sizes, (std::vector<int64_t>{9}));
+  EXPECT_EQ(config.color, Color::kGreen);
+  set_config_value(tree, "count=many");
+  EXPECT_THAT([&] { bind_config(tree, config); }, ThrowsUserError("--set count=many: count: 'many'"));
+  EXPECT_THAT([&] { set_config_value(tree, "count"); }, ThrowsUserError("expected KEY=VALUE"));
+}
+
+TEST(Config, ABareNameThatIsNowhereListsThePlaces) {
+  EXPECT_THAT([] { find_config("no_such_config.yaml"); }, ThrowsUserError("share/rse/configs/no_such_config.yaml"));
+}
+
+}  // namespace
+}  // namespace rse

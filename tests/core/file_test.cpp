@@ -1,0 +1,60 @@
+#include "core/file.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "core/check.h"
+#include "tests/support.h"
+
+namespace rse {
+namespace {
+
+TEST(AtomicFile, AppearsOnlyWhenCommitted) {
+  const TemporaryFolder folder;
+  const auto path = folder / "value";
+  {
+    AtomicFile file(path);
+    file.write("half", 4);
+  }
+  EXPECT_FALSE(std::filesystem::exists(path));
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+  AtomicFile file(path);
+  file.write("hello", 5);
+  file.write_at(0, "J", 1);
+  file.write("!", 1);
+  file.commit();
+  EXPECT_EQ(read_file(path), "Jello!");
+}
+
+TEST(AtomicFile, NamesAFolderThatDoesNotExist) {
+  EXPECT_THAT([] { AtomicFile file("/nonexistent/x"); },
+              ThrowsUserError("cannot write /nonexistent/x: No such file"));
+}
+
+TEST(MappedFile, ShowsTheBytesAndRefusesFolders) {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "bytes", "abc");
+  const MappedFile mapped(folder / "bytes");
+  ASSERT_EQ(mapped.size(), 3U);
+  EXPECT_EQ(std::memcmp(mapped.data(), "abc", 3), 0);
+  write_file_atomically(folder / "empty", "");
+  EXPECT_EQ(MappedFile(folder / "empty").size(), 0U);
+  EXPECT_THAT([&] { MappedFile file(folder.path()); }, ThrowsUserError("not a regular file"));
+  EXPECT_THAT([&] { MappedFile file(folder / "absent"); }, ThrowsUserError("No such file"));
+}
+
+TEST(NearestWord, FindsMisspellingsAndNothingElse) {
+  EXPECT_EQ(nearest_word("learning_rte", {"learning_rate", "weight_decay"}), "learning_rate");
+  EXPECT_EQ(nearest_word("xyz", {"learning_rate", "weight_decay"}), "");
+}
+
+TEST(RunProgram, MapsErrorsToExitCodes) {
+  EXPECT_EQ(run_program("p", [] { return kExitOk; }), 0);
+  EXPECT_EQ(run_program("p", []() -> int { throw_user_error("bad {}", 1); }), 2);
+  EXPECT_EQ(run_program("p", []() -> int { RSE_ASSERT(1 == 2, "never"); return 0; }), 1);
+}
+
+}  // namespace
+}  // namespace rse
