@@ -29,16 +29,16 @@ template <typename... Args>
 [[noreturn]] void assertion_failed(const char* expression, const char* file, int line,
                                    const std::string& message);
 
-#define RSE_ASSERT(expression, ...)                                                    \
-  do {                                                                                 \
-    if (!(expression)) {                                                               \
+#define RSE_ASSERT(expression, ...)                                                       \
+  do {                                                                                    \
+    if (!(expression)) {                                                                  \
       ::rse::assertion_failed(#expression, __FILE__, __LINE__, fmt::format(__VA_ARGS__)); \
-    }                                                                                  \
+    }                                                                                     \
   } while (false)
 
 // The exit codes of every program.
 inline constexpr int kExitOk = 0;
-inline constexpr int kExitFailure = 1;   // a bug, or a run that could not go on
+inline constexpr int kExitFailure = 1;    // a bug, or a run that could not go on
 inline constexpr int kExitUserError = 2;  // bad input
 
 // Runs a program's body: returns its exit code, and turns a UserError into "NAME: error: ..." on stderr and

@@ -99,7 +99,9 @@ const ConfigNode* ConfigBinder::list(const char* key) {
   return value;
 }
 
-void ConfigBinder::put(const char* key, ConfigNode node) { dumped_.entries.emplace_back(key, std::move(node)); }
+void ConfigBinder::put(const char* key, ConfigNode node) {
+  dumped_.entries.emplace_back(key, std::move(node));
+}
 
 void ConfigBinder::put_scalar(const char* key, std::string text) {
   ConfigNode node;

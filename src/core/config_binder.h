@@ -7,7 +7,8 @@
 //   OptimizerConfig config;  bind_config(tree, config);   // reads; unknown keys are errors
 //   ConfigNode effective = dump_bound(config);              // every key with its value in effect
 //
-// Errors are UserErrors: "FILE:LINE: a.b.c: 'value': expected ...". An unknown key names the nearest known one.
+// Errors are UserErrors: "FILE:LINE: a.b.c: 'value': expected ...". An unknown key names the nearest known
+// one.
 #pragma once
 
 #include <cstdint>

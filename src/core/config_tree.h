@@ -1,9 +1,9 @@
 // A configuration as read: a tree of scalars, lists and maps, each knowing where it was written.
 //
-// Order of calls: read_config_tree(file) -> merge overrides (arms) -> set_config_value() for --set -> bind into
-// typed structs (config_binder.h). After that nobody looks up strings.
-// Invariants: map keys are unique; anchors, aliases and tags are refused; at most kMaxConfigBytes and
-// kMaxConfigDepth. Errors are UserErrors that begin with "FILE:LINE:".
+// Order of calls: read_config_tree(file) -> merge overrides (arms) -> set_config_value() for --set -> bind
+// into typed structs (config_binder.h). After that nobody looks up strings. Invariants: map keys are unique;
+// anchors, aliases and tags are refused; at most kMaxConfigBytes and kMaxConfigDepth. Errors are UserErrors
+// that begin with "FILE:LINE:".
 #pragma once
 
 #include <filesystem>

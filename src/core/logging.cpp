@@ -18,7 +18,8 @@ void init_logging(const std::string& level) {
   if (std::find(kLevels.begin(), kLevels.end(), level) == kLevels.end()) {
     throw_user_error("log level '{}': expected one of {}", level, fmt::join(kLevels, ", "));
   }
-  auto logger = std::make_shared<spdlog::logger>("rse", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
+  auto logger =
+      std::make_shared<spdlog::logger>("rse", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
   logger->set_level(spdlog::level::from_str(level));
   logger->set_pattern("%H:%M:%S %^%l%$ %v");
   logger->flush_on(spdlog::level::info);

@@ -52,8 +52,9 @@ uint64_t Permutation::operator()(uint64_t index) const {
   do {
     uint64_t left = index >> half_bits_, right = index & mask;
     for (uint32_t round = 0; round < 4; ++round) {
-      const auto bits = philox4x32({static_cast<uint32_t>(right), static_cast<uint32_t>(right >> 32), round, 1},
-                                   {static_cast<uint32_t>(key_), static_cast<uint32_t>(key_ >> 32)});
+      const auto bits =
+          philox4x32({static_cast<uint32_t>(right), static_cast<uint32_t>(right >> 32), round, 1},
+                     {static_cast<uint32_t>(key_), static_cast<uint32_t>(key_ >> 32)});
       const uint64_t mixed = (uint64_t{bits[1]} << 32 | bits[0]) & mask;
       left ^= mixed;
       std::swap(left, right);

@@ -42,7 +42,8 @@ Outer read(const std::string& text) {
 }
 
 TEST(Config, ReadsEveryKind) {
-  const Outer config = read("flag: true\ncount: 7\nname: hello\ncolor: green\ninner: {rate: 1e-3, sizes: [4, 5]}\n");
+  const Outer config =
+      read("flag: true\ncount: 7\nname: hello\ncolor: green\ninner: {rate: 1e-3, sizes: [4, 5]}\n");
   EXPECT_TRUE(config.flag);
   EXPECT_EQ(config.count, 7);
   EXPECT_EQ(config.name, "hello");
@@ -78,7 +79,8 @@ TEST(Config, RefusesValuesOutOfRangeOrKind) {
   EXPECT_THAT([] { read("count: 1.5"); }, ThrowsUserError("expected a whole number"));
   EXPECT_THAT([] { read("count: 99999999999999999999"); }, ThrowsUserError("expected a whole number"));
   EXPECT_THAT([] { read("count: [1]"); }, ThrowsUserError("count: a list: expected a single value"));
-  EXPECT_THAT([] { read("inner: {rate: nan}"); }, ThrowsUserError("inner.rate: 'nan': expected a number above 0"));
+  EXPECT_THAT([] { read("inner: {rate: nan}"); },
+              ThrowsUserError("inner.rate: 'nan': expected a number above 0"));
   EXPECT_THAT([] { read("inner: {rate: inf}"); }, ThrowsUserError("expected a number above 0"));
   EXPECT_THAT([] { read("inner: {sizes: [1, 0]}"); }, ThrowsUserError("inner.sizes: '0'"));
   EXPECT_THAT([] { read("inner: 3"); }, ThrowsUserError("inner: '3': expected a map"));
@@ -87,7 +89,8 @@ TEST(Config, RefusesValuesOutOfRangeOrKind) {
 }
 
 TEST(Config, RefusesBrokenYaml) {
-  EXPECT_THAT([] { read("count: 1\ncount: 2\n"); }, ThrowsUserError("f.yaml:2: key 'count' is written twice"));
+  EXPECT_THAT([] { read("count: 1\ncount: 2\n"); },
+              ThrowsUserError("f.yaml:2: key 'count' is written twice"));
   EXPECT_THAT([] { read("a: &x 1\nb: *x\n"); }, ThrowsUserError("anchors are not supported"));
   EXPECT_THAT([] { read("inner:\n\trate: 1\n"); }, ThrowsUserError("f.yaml:2: not valid YAML"));
   EXPECT_THAT([] { read("- 1\n- 2\n"); }, ThrowsUserError("expected a map of keys at the top"));
@@ -112,7 +115,8 @@ TEST(Config, OverridesWinAndSayWhereTheyCameFrom) {
 }
 
 TEST(Config, ABareNameThatIsNowhereListsThePlaces) {
-  EXPECT_THAT([] { find_config("no_such_config.yaml"); }, ThrowsUserError("share/rse/configs/no_such_config.yaml"));
+  EXPECT_THAT([] { find_config("no_such_config.yaml"); },
+              ThrowsUserError("share/rse/configs/no_such_config.yaml"));
 }
 
 }  // namespace

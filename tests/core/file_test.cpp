@@ -53,7 +53,12 @@ TEST(NearestWord, FindsMisspellingsAndNothingElse) {
 TEST(RunProgram, MapsErrorsToExitCodes) {
   EXPECT_EQ(run_program("p", [] { return kExitOk; }), 0);
   EXPECT_EQ(run_program("p", []() -> int { throw_user_error("bad {}", 1); }), 2);
-  EXPECT_EQ(run_program("p", []() -> int { RSE_ASSERT(1 == 2, "never"); return 0; }), 1);
+  EXPECT_EQ(run_program("p",
+                        []() -> int {
+                          RSE_ASSERT(1 == 2, "never");
+                          return 0;
+                        }),
+            1);
 }
 
 }  // namespace

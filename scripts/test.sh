@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Sets up, builds, and runs every test. Needs nothing beforehand; without a GPU the tests labelled gpu skip.
+#
+#   scripts/test.sh             all tests of the release build
+#   scripts/test.sh --asan      the same under AddressSanitizer and UndefinedBehaviorSanitizer (build/asan)
+#   scripts/test.sh -R Name     further arguments go to ctest
+set -euo pipefail
+cd "$(dirname "$0")/.."
+preset=release
+if [ "${1:-}" = --asan ]; then
+  preset=asan
+  shift
+fi
+RSE_EXTRA_PACKAGES="clang-format" scripts/setup.sh
+cmake --preset "$preset" >build/configure.log 2>&1 || { cat build/configure.log >&2; exit 1; }
+cmake --build --preset "$preset" --parallel "$(nproc)"
+# Each case is a process of its own with LibTorch's threads in it: as many at once as cores, one thread each.
+OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} ctest --preset "$preset" --parallel "$(nproc)" --output-on-failure "$@"
