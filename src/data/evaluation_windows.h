@@ -1,0 +1,40 @@
+// Fixed targets for evaluation at several lengths (evaluation.md section 2): the same texts, the same targets
+// with the same replacements whatever the window; only the segmentation differs.
+//
+// Documents are cut into pieces of piece_tokens, a multiple of the longest window to come; what a document
+// has beyond its last whole piece is left out. A batch cuts pieces into windows. Masks are keyed by (seed,
+// document, offset) under kEvaluationEpoch.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "data/batch.h"
+#include "data/masking.h"
+#include "data/token_file.h"
+
+namespace rse {
+
+class EvaluationSet {
+ public:
+  // file outlives the set. max_pieces 0: every piece; otherwise at most that many, as evenly over the
+  // documents as their lengths allow and evenly inside each: a function of the file, piece_tokens and
+  // max_pieces alone. UserError where no document has piece_tokens tokens.
+  EvaluationSet(const TokenFile& file, int64_t piece_tokens, int64_t max_pieces);
+
+  int64_t size() const { return static_cast<int64_t>(pieces_.size()); }
+  int64_t piece_tokens() const { return piece_tokens_; }
+  const std::vector<Piece>& pieces() const { return pieces_; }  // in file order
+
+  // Pieces [first_piece, first_piece + count), cut into windows of window_length, which divides piece_tokens
+  // (UserError).
+  TokenBatch batch(const MaskingConfig& masking, uint64_t seed, int64_t first_piece, int64_t count,
+                   int64_t window_length) const;
+
+ private:
+  const TokenFile& file_;
+  int64_t piece_tokens_;
+  std::vector<Piece> pieces_;
+};
+
+}  // namespace rse
