@@ -61,14 +61,13 @@ function(rse_program name source)
   install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endfunction()
 
-# Test discovery starts each test program once, at test time; LABELS go to every case.
+# Test discovery starts each test program at test time; LABEL (default: the layer) goes to every case.
 function(rse_test name)
   cmake_parse_arguments(ARG "TORCH" "LABEL" "SOURCES;LINKS" ${ARGN})
   set(target rse_${name}_tests)
   add_executable(${target} ${ARG_SOURCES})
   target_link_libraries(${target} PRIVATE rse_options ${ARG_LINKS} GTest::gtest GTest::gmock GTest::gtest_main)
   target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
-  target_compile_definitions(${target} PRIVATE)
   if(ARG_TORCH)
     _rse_use_torch(${target})
   endif()
@@ -76,8 +75,11 @@ function(rse_test name)
   if(ARG_LABEL)
     set(label ${ARG_LABEL})
   endif()
-  gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120
-    PROPERTIES LABELS ${label} TIMEOUT 600)
+  # Suites whose names begin with Gpu need a GPU (and skip without one): label gpu.
+  gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120 TEST_FILTER "-Gpu*:*/Gpu*"
+    TEST_LIST ${target}_cases PROPERTIES LABELS ${label} TIMEOUT 600)
+  gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120 TEST_FILTER "Gpu*:*/Gpu*"
+    TEST_LIST ${target}_gpu_cases PROPERTIES LABELS gpu TIMEOUT 600)
 endfunction()
 if(RSE_BUILD_TESTS)
   include(GoogleTest)
