@@ -1,0 +1,56 @@
+#include "nn/dropout.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+
+#include "core/check.h"
+#include "core/random.h"
+
+namespace rse {
+namespace {
+
+constexpr int64_t kDrawsPerCall = 4;  // uniforms in one random_bits()
+constexpr int64_t kGrain = 1 << 12;   // random_bits() calls a thread at least
+
+// Counter-based: element i takes draw i of the stream, so the mask does not depend on the number of threads.
+torch::Tensor keep_mask_cpu(at::IntArrayRef sizes, double rate, uint64_t stream) {
+  torch::Tensor mask = torch::empty(sizes, torch::kBool);
+  bool* keep = mask.data_ptr<bool>();
+  const int64_t count = mask.numel();
+  at::parallel_for(0, (count + kDrawsPerCall - 1) / kDrawsPerCall, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t call = begin; call < end; ++call) {
+      const auto bits = random_bits(stream, static_cast<uint64_t>(call));
+      const int64_t first = call * kDrawsPerCall;
+      const int64_t draws = std::min(kDrawsPerCall, count - first);
+      for (int64_t i = 0; i < draws; ++i) keep[first + i] = uniform01(bits[i]) >= rate;
+    }
+  });
+  return mask;
+}
+
+// A generator made for this one call; cloning the device's default one is the way to make one without CUDA
+// headers.
+torch::Tensor keep_mask_device(at::IntArrayRef sizes, double rate, uint64_t stream,
+                               const torch::Device& device) {
+  at::Generator generator = at::globalContext().defaultGenerator(device).clone();
+  generator.set_current_seed(stream);
+  return torch::empty(sizes, torch::TensorOptions().dtype(torch::kBool).device(device))
+      .bernoulli_(1.0 - rate, generator);
+}
+
+}  // namespace
+
+torch::Tensor dropout(const torch::Tensor& input, double rate, const std::optional<DropoutKey>& key,
+                      int64_t layer, DropoutSite site) {
+  RSE_ASSERT(rate >= 0.0 && rate < 1.0, "dropout rate {}", rate);
+  if (!key || rate == 0.0) return input;
+  const uint64_t place = mix_key(static_cast<uint64_t>(layer), static_cast<uint64_t>(site));
+  const uint64_t stream = mix_key(mix_key(key->seed, "dropout"), key->step, place);
+  const torch::Tensor mask = input.is_cpu() ? keep_mask_cpu(input.sizes(), rate, stream)
+                                            : keep_mask_device(input.sizes(), rate, stream, input.device());
+  // LibTorch's fused input * mask * scale; it is its own gradient.
+  return at::native_dropout_backward(input, mask, 1.0 / (1.0 - rate));
+}
+
+}  // namespace rse

@@ -1,0 +1,67 @@
+// A BERT-style encoder with a masked-language-model head.
+//
+// Order of calls: Encoder(config) -> initialize_parameters(encoder, seed) -> to(device) -> forward. Until
+// initialize_parameters() the values are LibTorch's random defaults.
+// Invariants: nothing outside the position method knows about positions; parameter names are the same for
+// every position method, whose own begin with "position."; no random state is kept, so train() and eval()
+// mode are alike; forward never waits for the device.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "nn/dropout.h"
+#include "nn/encoder_layer.h"
+#include "nn/model_config.h"
+#include "nn/position_method.h"
+#include "nn/sequence_layout.h"
+
+namespace rse {
+
+class EncoderImpl : public torch::nn::Module {
+ public:
+  // config.vocab_size > 0.
+  explicit EncoderImpl(const ModelConfig& config);
+
+  // input_ids: int64 [total]; target_positions: int64 [targets], indices into total.
+  // Returns logits [targets, vocab_size] of the targets only, in the compute dtype. dropout_key: absent, no
+  // dropout. Throws UserError where a sequence is longer than the position method can take.
+  torch::Tensor forward(const torch::Tensor& input_ids, const SequenceLayout& layout,
+                        const torch::Tensor& target_positions,
+                        const std::optional<DropoutKey>& dropout_key = std::nullopt);
+
+  const ModelConfig& config() const { return config_; }
+  PositionMethod& position() { return *position_; }
+  const PositionMethod& position() const { return *position_; }
+
+ private:
+  torch::Tensor embed(const torch::Tensor& input_ids, const SequenceLayout& layout,
+                      const std::optional<DropoutKey>& dropout_key);
+  torch::Tensor predict(const torch::Tensor& hidden);
+
+  ModelConfig config_;
+  std::shared_ptr<PositionMethod> position_;
+  torch::nn::Embedding embedding_{nullptr};  // its weight is the head's decoder, too
+  torch::nn::LayerNorm embedding_norm_{nullptr},
+      final_norm_{nullptr};  // null where the configuration has none
+  torch::nn::ModuleList layers_{nullptr};
+  torch::nn::Linear head_dense_{nullptr};
+  torch::nn::LayerNorm head_norm_{nullptr};
+  torch::Tensor head_bias_;  // [vocab_size]
+};
+TORCH_MODULE(Encoder);
+
+// Sets every parameter from (seed, parameter name) alone: arms that share a name and shape start bit-equal.
+// Matrices and embeddings: normal(0, init_std); biases 0; norm weights 1; tables and decays as the position
+// method defines.
+void initialize_parameters(EncoderImpl& encoder, uint64_t seed);
+
+// A parameter's part in optimizer groups and reports. name: dotted, as named_parameters() gives it.
+enum class ParameterRole { kMatrix, kBiasOrNorm, kDecay };
+ParameterRole parameter_role(const std::string& name, const torch::Tensor& parameter);
+
+}  // namespace rse

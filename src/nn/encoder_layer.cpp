@@ -1,0 +1,58 @@
+#include "nn/encoder_layer.h"
+
+namespace rse {
+
+torch::nn::LayerNorm make_norm(int64_t width) {
+  return torch::nn::LayerNorm(torch::nn::LayerNormOptions({width}).eps(1e-5));
+}
+
+EncoderLayerImpl::EncoderLayerImpl(const ModelConfig& config, int64_t index)
+    : index_(index),
+      heads_(config.heads),
+      head_dim_(config.head_dim()),
+      norm_(config.norm),
+      activation_(config.activation),
+      dropout_(config.dropout) {
+  const int64_t width = config.width;
+  // GeGLU's first half is the gate, the second the value.
+  const int64_t ffn_input_width = (activation_ == Activation::kGeglu ? 2 : 1) * config.ffn_width;
+  attention_norm_ = register_module("attention_norm", make_norm(width));
+  query_key_value_ = register_module("query_key_value", torch::nn::Linear(width, 3 * width));
+  attention_output_ = register_module("attention_output", torch::nn::Linear(width, width));
+  ffn_norm_ = register_module("ffn_norm", make_norm(width));
+  ffn_input_ = register_module("ffn_input", torch::nn::Linear(width, ffn_input_width));
+  ffn_output_ = register_module("ffn_output", torch::nn::Linear(config.ffn_width, width));
+}
+
+torch::Tensor EncoderLayerImpl::attend(const torch::Tensor& hidden, const SequenceLayout& layout,
+                                       PositionMethod& position) {
+  const torch::Tensor projected = query_key_value_(hidden).view({hidden.size(0), 3, heads_, head_dim_});
+  const auto parts = projected.unbind(1);
+  const torch::Tensor attended = position.attend(index_, parts[0], parts[1], parts[2], layout);
+  return attention_output_(attended.reshape({hidden.size(0), heads_ * head_dim_}));
+}
+
+torch::Tensor EncoderLayerImpl::feed_forward(const torch::Tensor& hidden) {
+  const torch::Tensor inner = ffn_input_(hidden);
+  if (activation_ == Activation::kGelu) return ffn_output_(torch::gelu(inner));
+  const auto halves = inner.chunk(2, -1);
+  return ffn_output_(torch::gelu(halves[0]) * halves[1]);
+}
+
+torch::Tensor EncoderLayerImpl::forward(const torch::Tensor& hidden, const SequenceLayout& layout,
+                                        PositionMethod& position,
+                                        const std::optional<DropoutKey>& dropout_key) {
+  const auto drop = [&](const torch::Tensor& branch, DropoutSite site) {
+    return dropout(branch, dropout_, dropout_key, index_, site);
+  };
+  if (norm_ == NormPlacement::kPre) {
+    const torch::Tensor mixed =
+        hidden + drop(attend(attention_norm_(hidden), layout, position), DropoutSite::kAttention);
+    return mixed + drop(feed_forward(ffn_norm_(mixed)), DropoutSite::kFfn);
+  }
+  const torch::Tensor mixed =
+      attention_norm_(hidden + drop(attend(hidden, layout, position), DropoutSite::kAttention));
+  return ffn_norm_(mixed + drop(feed_forward(mixed), DropoutSite::kFfn));
+}
+
+}  // namespace rse

@@ -1,0 +1,15 @@
+// The masked-language-model loss.
+#pragma once
+
+#include <torch/torch.h>
+
+namespace rse {
+
+// logits: [targets, vocab] of any floating dtype; target_ids: int64 [targets]. Returns the negative
+// log-likelihood of each target in nats, [targets] float32 (float64 for float64 logits), computed in that
+// dtype from the logits as they are. Works through the rows in blocks, so no wide copy of the logits is ever
+// made; differentiable once. The batch's loss is the sum, divided by the number of targets of the whole
+// update.
+torch::Tensor masked_lm_nll(const torch::Tensor& logits, const torch::Tensor& target_ids);
+
+}  // namespace rse

@@ -1,0 +1,16 @@
+// Softmax attention over packed sequences, through LibTorch's scaled_dot_product_attention.
+#pragma once
+
+#include <torch/torch.h>
+
+#include "nn/sequence_layout.h"
+
+namespace rse {
+
+// query, key, value: [total, heads, head_dim], any floating dtype, unit stride in head_dim; returns the same
+// shape and dtype. No weight crosses a border of `layout`. Sequences of equal length share a call, so there
+// is no padding, and no memory beyond what scaled_dot_product_attention itself takes.
+torch::Tensor softmax_attention(const torch::Tensor& query, const torch::Tensor& key,
+                                const torch::Tensor& value, const SequenceLayout& layout);
+
+}  // namespace rse
