@@ -1,0 +1,25 @@
+// Included by exactly one source file per instruction set, which defines RSE_SIMD_NAMESPACE, RSE_SIMD_BYTES
+// (vector width) and RSE_SIMD_REGISTERS (number of vector registers) first. Everything below lives in that
+// namespace and uses no inline function of the standard library: the linker would be free to keep the copy
+// that was compiled for the wrong instruction set.
+#pragma once
+
+#include "ops/cpu/kernels.h"
+
+// The order matters: each builds on those before.
+#include "ops/cpu/backward_block.h"
+#include "ops/cpu/block.h"
+#include "ops/cpu/forward_block.h"
+#include "ops/cpu/gemm.h"
+#include "ops/cpu/simd.h"
+#include "ops/cpu/stick.h"
+
+namespace rse::ops::cpu::RSE_SIMD_NAMESPACE {
+
+template <typename T>
+constexpr Kernels<T> make_kernels() {
+  return {kLanes<T>,    forward_scratch<T>, backward_scratch<T>,
+          key_norms<T>, forward_block<T>,   backward_block<T>};
+}
+
+}  // namespace rse::ops::cpu::RSE_SIMD_NAMESPACE
