@@ -5,6 +5,8 @@
 // difference of large numbers; dx, dQ, dK and d lambda. Part of kernels_impl.h.
 #pragma once
 
+#include "ops/cpu/block.h"
+
 namespace rse::ops::cpu::RSE_SIMD_NAMESPACE {
 
 template <typename T>

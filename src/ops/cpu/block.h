@@ -2,6 +2,10 @@
 // its own tile (which holds both sides), and the bound that lets it stop. Part of kernels_impl.h.
 #pragma once
 
+#include "ops/cpu/gemm.h"
+#include "ops/cpu/kernels.h"
+#include "ops/cpu/stick.h"
+
 namespace rse::ops::cpu::RSE_SIMD_NAMESPACE {
 
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }

@@ -2,6 +2,8 @@
 // the block's own tile outwards, one side after the other. Part of kernels_impl.h.
 #pragma once
 
+#include "ops/cpu/block.h"
+
 namespace rse::ops::cpu::RSE_SIMD_NAMESPACE {
 
 template <typename T>

@@ -6,6 +6,8 @@
 // B and C are vector-aligned with strides that are multiples of the vector width. Part of kernels_impl.h.
 #pragma once
 
+#include "ops/cpu/simd.h"
+
 namespace rse::ops::cpu::RSE_SIMD_NAMESPACE {
 
 template <typename T>

@@ -4,15 +4,9 @@
 // that was compiled for the wrong instruction set.
 #pragma once
 
-#include "ops/cpu/kernels.h"
-
-// The order matters: each builds on those before.
 #include "ops/cpu/backward_block.h"
-#include "ops/cpu/block.h"
 #include "ops/cpu/forward_block.h"
-#include "ops/cpu/gemm.h"
-#include "ops/cpu/simd.h"
-#include "ops/cpu/stick.h"
+#include "ops/cpu/kernels.h"
 
 namespace rse::ops::cpu::RSE_SIMD_NAMESPACE {
 

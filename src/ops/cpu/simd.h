@@ -2,6 +2,8 @@
 // Part of kernels_impl.h.
 #pragma once
 
+#include <cstdint>
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -28,9 +30,6 @@ using VecBits = typename VecTypes<T>::Bits;
 
 template <typename T>
 inline constexpr int64_t kLanes = RSE_SIMD_BYTES / sizeof(T);
-// Vectors that hold the queries of one block.
-template <typename T>
-inline constexpr int64_t kBlockVecs = kBlock / kLanes<T>;
 
 template <typename T>
 inline Vec<T> load(const T* p) {
@@ -42,7 +41,7 @@ inline void store(T* p, Vec<T> x) {
 }
 template <typename T>
 inline Vec<T> splat(T x) {
-  return Vec<T>{} + x;
+  return x - Vec<T>{};  // not +: -0 + 0 is no identity that the compiler may drop
 }
 // first, first + 1, ...
 template <typename T>

@@ -3,6 +3,8 @@
 // Part of kernels_impl.h.
 #pragma once
 
+#include "ops/cpu/simd.h"
+
 namespace rse::ops::cpu::RSE_SIMD_NAMESPACE {
 
 enum class Side { kBefore, kAfter };
