@@ -21,10 +21,13 @@ if(RSE_ASAN)
   target_link_options(rse_options INTERFACE -fsanitize=address,undefined)
 endif()
 
-# LibTorch, its warnings kept out of ours.
+# LibTorch, its warnings kept out of ours. It ships headers of another fmt than the one we and spdlog link: ours go first.
+get_target_property(_fmt_include fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
+file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/include_first)
+file(CREATE_LINK ${_fmt_include}/fmt ${CMAKE_BINARY_DIR}/include_first/fmt SYMBOLIC)
 add_library(rse_torch INTERFACE)
 target_link_libraries(rse_torch INTERFACE ${TORCH_LIBRARIES})
-target_include_directories(rse_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
+target_include_directories(rse_torch SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/include_first ${TORCH_INCLUDE_DIRS})
 
 add_library(rse_torch_pch OBJECT ${CMAKE_SOURCE_DIR}/src/cmake/torch_pch.cpp)
 target_link_libraries(rse_torch_pch PRIVATE rse_options rse_torch spdlog::spdlog fmt::fmt)
