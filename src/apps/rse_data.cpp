@@ -1,0 +1,78 @@
+// rse-data: text to tokenizers and token files. data/README.md shows its use.
+#include <CLI/CLI.hpp>
+
+#include "core/check.h"
+#include "core/logging.h"
+#include "data/prepare.h"
+
+namespace {
+
+using namespace rse;
+
+void add_corpus_options(CLI::App* command, CorpusOptions& options) {
+  const std::map<std::string, DocumentSeparator> separators = {{"none", DocumentSeparator::kNone},
+                                                               {"blank-line", DocumentSeparator::kBlankLine}};
+  command->add_option("--field", options.field, "field of JSON lines that holds the text (text)");
+  command->add_option("--document-separator", options.separator, "divides a text file into documents (none)")
+      ->transform(CLI::CheckedTransformer(separators).description("none or blank-line"));
+}
+
+void add_tokenizer_options(CLI::App* command, TokenizerOptions& options) {
+  command->add_option("--vocab-size", options.vocab_size, "pieces")->capture_default_str();
+  command->add_option("--sample-bytes", options.sample_bytes, "text to train on")->capture_default_str();
+  command->add_option("--character-coverage", options.character_coverage, "share of characters with a piece");
+  command->add_option("--seed", options.seed, "of the sample")->capture_default_str();
+}
+
+void add_encoding_options(CLI::App* command, EncodingOptions& options) {
+  command->add_option("--threads", options.threads, "0: one a core")->capture_default_str();
+  command->add_flag("--boundaries,!--no-boundaries", options.boundaries, "[CLS] and [SEP] around documents");
+}
+
+int run(int argc, char** argv) {
+  PrepareRequest request;
+  std::filesystem::path tokenizer, file;
+  std::string log_level = "info";
+  bool verify = false;
+  CLI::App app{"Text to tokenizers and token files"};
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.add_option("--log-level", log_level, "trace, debug, info, warn or error")->capture_default_str();
+  CLI::App* train = app.add_subcommand("train-tokenizer", "train a tokenizer");
+  train->add_option("--input", request.train, "files and folders")->required();
+  train->add_option("--output", file, "model to write")->required();
+  CLI::App* encode = app.add_subcommand("encode", "encode text into a token file");
+  encode->add_option("--input", request.train, "files and folders")->required();
+  encode->add_option("--tokenizer", tokenizer, "model to use")->required();
+  encode->add_option("--output", file, "token file to write")->required();
+  CLI::App* all = app.add_subcommand("prepare", "train a tokenizer and encode the splits into a folder");
+  all->add_option("--train", request.train, "files and folders")->required();
+  all->add_option("--valid", request.valid, "files and folders");
+  all->add_option("--test", request.test, "files and folders");
+  all->add_option("--output", request.output, "folder to write")->required();
+  CLI::App* info = app.add_subcommand("info", "what a token file holds");
+  info->add_option("file", file, "token file")->required();
+  info->add_flag("--verify", verify, "read everything and compare the checksums");
+  for (CLI::App* command : {train, encode, all}) add_corpus_options(command, request.corpus);
+  for (CLI::App* command : {train, all}) add_tokenizer_options(command, request.tokenizer);
+  for (CLI::App* command : {encode, all}) add_encoding_options(command, request.encoding);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help
+    throw_user_error("{} (see rse-data --help)", error.what());
+  }
+  init_logging(log_level);
+  if (*train) make_tokenizer(request.train, request.corpus, request.tokenizer, file);
+  if (*encode)
+    make_token_file(request.train, request.corpus, Tokenizer::load(tokenizer), request.encoding, file);
+  if (*all) prepare(request);
+  if (*info) fmt::print("{}", describe(TokenFile(file), verify));
+  return kExitOk;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return rse::run_program("rse-data", [&] { return run(argc, argv); });
+}

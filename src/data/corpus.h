@@ -1,0 +1,69 @@
+// A corpus as files of documents, read one document at a time.
+//
+// Inputs: text files, JSON lines (.jsonl, .ndjson: one object a line, its text in one field), either
+// compressed with zstd (.zst), and folders of these, taken recursively in the order of their names. A file
+// that is named itself and has another ending is text. A text file is one document, or its paragraphs between
+// blank lines are; a text document beyond longest_text_document is cut at a line border. Documents without a
+// visible character are skipped. Memory: one document. Errors are UserErrors that begin with "FILE:LINE:"
+// where a line is at fault.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/line_reader.h"
+
+namespace rse {
+
+enum class DocumentSeparator { kNone, kBlankLine };
+
+struct CorpusOptions {
+  std::string field = "text";                              // of JSON lines
+  DocumentSeparator separator = DocumentSeparator::kNone;  // in text files
+  size_t longest_text_document = size_t{16} << 20;         // bytes
+};
+
+struct CorpusFile {
+  std::filesystem::path path;
+  uint64_t bytes = 0;
+  bool json_lines = false;
+  bool compressed = false;
+};
+
+// The files that inputs stand for. UserError where one is missing, and where a folder holds nothing readable.
+std::vector<CorpusFile> list_corpus_files(const std::vector<std::filesystem::path>& inputs);
+
+class CorpusReader {
+ public:
+  CorpusReader(const std::vector<std::filesystem::path>& inputs, CorpusOptions options);
+
+  // The next document, valid UTF-8; false after the last. UserError where the corpus has no document at all.
+  bool next(std::string& text);
+
+  uint64_t bytes_total() const { return bytes_total_; }  // of all files as they lie on disk
+  uint64_t bytes_read() const;
+  uint64_t documents() const { return documents_; }  // returned so far
+  uint64_t skipped() const { return skipped_; }      // blank documents passed over so far
+
+ private:
+  bool open_next_file();
+  bool next_in_file(std::string& text);
+  bool next_json(std::string& text);
+  bool next_text(std::string& text);
+  std::string json_text(const std::string& line) const;
+  void check_utf8(const std::string& line) const;
+  std::string where() const;  // "FILE:LINE"
+
+  CorpusOptions options_;
+  std::vector<CorpusFile> files_;
+  size_t next_file_ = 0;
+  std::unique_ptr<LineReader> lines_;  // of files_[next_file_ - 1]
+  std::string line_, carried_;         // carried_: the cut-off end of an overlong line
+  uint64_t bytes_total_ = 0, bytes_of_finished_files_ = 0;
+  uint64_t documents_ = 0, skipped_ = 0;
+};
+
+}  // namespace rse

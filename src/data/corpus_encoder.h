@@ -1,0 +1,34 @@
+// Encoding a corpus into a token file on several threads.
+//
+// One thread reads documents and cuts them into chunks of whole segments (data/text_segments.h), others
+// encode chunks, the calling thread writes them in order. The file is the same for any number of threads;
+// memory is bounded by one document and a fixed number of chunks a thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "data/corpus.h"
+#include "data/token_file.h"
+#include "data/tokenizer.h"
+
+namespace rse {
+
+struct EncodingOptions {
+  int threads = 0;         // that encode; 0: one a core
+  bool boundaries = true;  // every document starts with [CLS] and ends with [SEP]
+};
+
+struct EncodingTotals {
+  uint64_t documents = 0;
+  uint64_t characters = 0;
+  uint64_t tokens = 0;
+};
+
+// Appends every document of `corpus` to `writer`; finish() is the caller's. progress(bytes read of the
+// corpus) is called after every chunk, on the calling thread; what it throws, and what the corpus throws,
+// ends the encoding.
+EncodingTotals encode_corpus(CorpusReader& corpus, const Tokenizer& tokenizer, const EncodingOptions& options,
+                             TokenFileWriter& writer, const std::function<void(uint64_t)>& progress);
+
+}  // namespace rse

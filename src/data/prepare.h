@@ -1,0 +1,41 @@
+// From text to files for training: what rse-data does, with progress and log lines.
+//
+// Every output appears complete or not at all. Errors are UserErrors.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "data/corpus.h"
+#include "data/corpus_encoder.h"
+#include "data/tokenizer.h"
+#include "data/tokenizer_trainer.h"
+
+namespace rse {
+
+using Paths = std::vector<std::filesystem::path>;
+
+// Trains a tokenizer on the corpus, writes its model to `output`, and returns it.
+Tokenizer make_tokenizer(const Paths& inputs, const CorpusOptions& corpus, const TokenizerOptions& options,
+                         const std::filesystem::path& output);
+
+// Encodes the corpus into the token file `output`.
+void make_token_file(const Paths& inputs, const CorpusOptions& corpus, const Tokenizer& tokenizer,
+                     const EncodingOptions& options, const std::filesystem::path& output);
+
+struct PrepareRequest {
+  Paths train, valid, test;  // valid and test may be empty
+  CorpusOptions corpus;
+  TokenizerOptions tokenizer;
+  EncodingOptions encoding;
+  std::filesystem::path output;  // folder, made where it is missing
+};
+
+// Makes tokenizer.model (from `train`), train.bin, and valid.bin and test.bin where they have inputs.
+void prepare(const PrepareRequest& request);
+
+// What a token file holds, one "key: value" a line. verify: also reads all of it and compares the checksums.
+std::string describe(const TokenFile& file, bool verify);
+
+}  // namespace rse

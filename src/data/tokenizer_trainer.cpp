@@ -1,0 +1,135 @@
+#include "data/tokenizer_trainer.h"
+
+#include <sentencepiece_trainer.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "core/check.h"
+#include "core/logging.h"
+#include "core/random.h"
+#include "data/text_segments.h"
+
+namespace rse {
+namespace {
+
+constexpr int64_t kSmallestVocabulary = 300;
+constexpr int64_t kLargestVocabulary = int64_t{1} << 20;
+constexpr int64_t kSmallestSample = int64_t{1} << 20;
+
+// SentencePiece adds up expected counts a thread at a time: the model depends on their number, so it is
+// fixed.
+constexpr const char* kTrainerThreads = "8";
+
+void check_options(const TokenizerOptions& options) {
+  if (options.vocab_size < kSmallestVocabulary || options.vocab_size > kLargestVocabulary) {
+    throw_user_error("vocabulary of {} pieces: expected {} to {}", options.vocab_size, kSmallestVocabulary,
+                     kLargestVocabulary);
+  }
+  if (options.sample_bytes < kSmallestSample) {
+    throw_user_error("tokenizer sample of {} bytes: expected at least {}", options.sample_bytes,
+                     kSmallestSample);
+  }
+  if (!(options.character_coverage > 0 && options.character_coverage <= 1)) {
+    throw_user_error("character coverage {}: expected above 0, at most 1", options.character_coverage);
+  }
+}
+
+class LineIterator : public sentencepiece::SentenceIterator {
+ public:
+  explicit LineIterator(const std::vector<std::string>& lines) : lines_(lines) {}
+  bool done() const override { return next_ == lines_.size(); }
+  void Next() override { ++next_; }
+  const std::string& value() const override { return lines_[next_]; }
+  sentencepiece::util::Status status() const override { return {}; }
+
+ private:
+  const std::vector<std::string>& lines_;
+  size_t next_ = 0;
+};
+
+// SentencePiece's reason without its source location: "Internal: file.cc(12) [condition] reason".
+std::string reason_of(const sentencepiece::util::Status& status) {
+  std::string text = status.ToString();
+  const size_t bracket = text.rfind("] ");
+  if (bracket != std::string::npos) text.erase(0, bracket + 2);
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
+}
+
+}  // namespace
+
+void LineSample::add(std::string_view line) {
+  const auto bits = random_bits(mix_key(seed_, "tokenizer sample"), seen_);
+  const uint64_t priority = uint64_t{bits[1]} << 32 | bits[0];
+  const uint64_t number = seen_++;
+  if (priority >= threshold_) return;
+  bytes_ += line.size();
+  kept_.push({priority, number, std::string(line)});
+  while (bytes_ > limit_) {
+    threshold_ = kept_.top().priority;
+    bytes_ -= kept_.top().line.size();
+    kept_.pop();
+  }
+}
+
+std::vector<std::string> LineSample::take() {
+  std::vector<std::pair<uint64_t, std::string>> numbered;
+  for (; !kept_.empty(); kept_.pop()) numbered.emplace_back(kept_.top().number, kept_.top().line);
+  bytes_ = 0;
+  std::sort(numbered.begin(), numbered.end());
+  std::vector<std::string> lines;
+  lines.reserve(numbered.size());
+  for (auto& [number, line] : numbered) lines.push_back(std::move(line));
+  return lines;
+}
+
+LineSample sample_lines(CorpusReader& corpus, const TokenizerOptions& options,
+                        const std::function<void(uint64_t)>& progress) {
+  check_options(options);
+  LineSample sample(options.seed, static_cast<size_t>(options.sample_bytes));
+  for (std::string text; corpus.next(text);) {
+    for (std::string_view rest = text; !rest.empty();) {
+      const size_t bytes = first_segment_bytes(rest);
+      sample.add(rest.substr(0, bytes));
+      rest.remove_prefix(bytes);
+    }
+    progress(corpus.bytes_read());
+  }
+  return sample;
+}
+
+std::string train_tokenizer(LineSample sample, const TokenizerOptions& options) {
+  check_options(options);
+  const size_t bytes = sample.bytes();
+  const std::vector<std::string> lines = sample.take();
+  spdlog::info("training a tokenizer of {} pieces on {} of {} lines, {}", options.vocab_size, lines.size(),
+               sample.lines_seen(), format_bytes(static_cast<double>(bytes)));
+  const std::unordered_map<std::string, std::string> arguments = {
+      {"model_type", "unigram"},
+      {"vocab_size", std::to_string(options.vocab_size)},
+      {"byte_fallback", "true"},
+      {"character_coverage", fmt::format("{}", options.character_coverage)},
+      {"pad_id", "0"},
+      {"pad_piece", "[PAD]"},
+      {"unk_id", "4"},
+      {"unk_piece", "[UNK]"},
+      {"bos_id", "-1"},
+      {"eos_id", "-1"},
+      {"control_symbols", "[CLS],[SEP],[MASK]"},  // fill the free ids 1, 2, 3
+      {"max_sentence_length", std::to_string(kLongestSegment + 1)},
+      {"num_threads", kTrainerThreads},
+      {"minloglevel", "3"},
+  };
+  LineIterator iterator(lines);
+  std::string model;
+  const auto status = sentencepiece::SentencePieceTrainer::Train(arguments, &iterator, &model);
+  if (!status.ok()) {
+    throw_user_error("cannot train a tokenizer of {} pieces on {} of text: {}", options.vocab_size,
+                     format_bytes(static_cast<double>(bytes)), reason_of(status));
+  }
+  return model;
+}
+
+}  // namespace rse

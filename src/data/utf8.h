@@ -1,0 +1,20 @@
+// UTF-8 as text files have it: validity, and places where text may be cut.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace rse {
+
+// The index of the first byte that is not part of valid UTF-8 (overlong forms, surrogates and code points
+// above U+10FFFF are not), or text.size().
+size_t utf8_error_position(std::string_view text);
+
+// The largest index <= position that is not inside a code point (text being valid up to there).
+size_t utf8_border_before(std::string_view text, size_t position);
+
+// Code points in valid text.
+uint64_t utf8_length(std::string_view text);
+
+}  // namespace rse

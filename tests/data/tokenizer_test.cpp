@@ -1,0 +1,160 @@
+#include "data/tokenizer.h"
+
+#include <fstream>
+#include <numeric>
+#include <set>
+#include <thread>
+
+#include "core/file.h"
+#include "core/hash.h"
+#include "data/text_segments.h"
+#include "data/token_file.h"
+#include "tests/data/toy_text.h"
+#include "tests/support.h"
+
+namespace rse {
+namespace {
+
+TEST(Tokenizer, SpecialPiecesHaveTheirIds) {
+  const Tokenizer tokenizer = toy_tokenizer();
+  EXPECT_EQ(tokenizer.vocab_size(), 330);
+  EXPECT_EQ(tokenizer.piece(kPadId), "[PAD]");
+  EXPECT_EQ(tokenizer.piece(kClsId), "[CLS]");
+  EXPECT_EQ(tokenizer.piece(kSepId), "[SEP]");
+  EXPECT_EQ(tokenizer.piece(kMaskId), "[MASK]");
+  EXPECT_EQ(tokenizer.piece(kUnkId), "[UNK]");
+  EXPECT_EQ(tokenizer.piece(kFirstOrdinaryId), "<0x00>");
+}
+
+TEST(Tokenizer, RoundTripsTextUpToWhiteSpace) {
+  const Tokenizer tokenizer = toy_tokenizer();
+  EXPECT_EQ(tokenizer.decode(tokenizer.encode("kato  miren\nsolva\r\n\n du ")), "kato miren solva du");
+  EXPECT_EQ(tokenizer.decode(tokenizer.encode("kato \xE2\x82\xAC \xF0\x9F\x90\x98 \xE6\xBC\xA2")),
+            "kato \xE2\x82\xAC \xF0\x9F\x90\x98 \xE6\xBC\xA2");  // never seen: through bytes
+  EXPECT_TRUE(tokenizer.encode("").empty());
+  EXPECT_TRUE(tokenizer.encode(" \n\n ").empty());
+}
+
+TEST(Tokenizer, TextCannotSpellSpecialPieces) {
+  // Trained on text full of them, too.
+  std::string text = toy_text(3, 5000);
+  for (int i = 0; i < 300; ++i) text += "kato [MASK] miren [CLS] [SEP] solva [PAD] [UNK][MASK] <unk> </s>\n";
+  const Tokenizer trained_on_them(toy_model(text, 345), "toy");
+  const Tokenizer plain = toy_tokenizer();
+  for (const Tokenizer* tokenizer : {&trained_on_them, &plain}) {
+    for (const char* piece : {"[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]", "<unk>", "<s>"}) {
+      for (const char* pattern : {"{}", "kato {}miren", "x{}"}) {
+        const std::string input = fmt::format(fmt::runtime(pattern), piece);
+        const std::vector<int> ids = tokenizer->encode(input);
+        ASSERT_FALSE(ids.empty());
+        EXPECT_GE(*std::min_element(ids.begin(), ids.end()), kFirstOrdinaryId) << input;
+        EXPECT_EQ(tokenizer->decode(ids), input);
+      }
+    }
+  }
+}
+
+TEST(Tokenizer, StrangeTextStaysOrdinary) {
+  const Tokenizer tokenizer = toy_tokenizer();
+  for (const std::string& text :
+       {std::string("a\0b", 3), std::string("\t\x01\x7F\xC2\xA0"), std::string("\xE2\x96\x81\xE2\x96\x85"),
+        std::string(3 * kLongestSegment, 'k'), std::string("\xEF\xBB\xBF")}) {
+    for (int id : tokenizer.encode(text)) {
+      EXPECT_GE(id, kFirstOrdinaryId);
+      EXPECT_LT(id, tokenizer.vocab_size());
+    }
+  }
+}
+
+TEST(Tokenizer, LinesAreEncodedOneByOne) {
+  const Tokenizer tokenizer = toy_tokenizer();
+  const std::string text = toy_text(9, 300);
+  std::vector<int> by_line;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = text.find('\n', begin);
+    tokenizer.encode(std::string_view(text).substr(begin, end - begin), by_line);
+    begin = end + 1;
+  }
+  EXPECT_EQ(tokenizer.encode(text), by_line);
+}
+
+TEST(Tokenizer, EncodesOnSeveralThreads) {
+  const Tokenizer tokenizer = toy_tokenizer();
+  const std::string text = toy_text(9, 3000);
+  const std::vector<int> expected = tokenizer.encode(text);
+  std::vector<std::vector<int>> found(4);
+  std::vector<std::thread> threads;
+  for (auto& ids : found) threads.emplace_back([&] { ids = tokenizer.encode(text); });
+  for (std::thread& thread : threads) thread.join();
+  for (const auto& ids : found) EXPECT_EQ(ids, expected);
+}
+
+TEST(Tokenizer, LoadingChecksTheModel) {
+  TemporaryFolder folder;
+  const std::string model = toy_model(toy_text(3, 5000));
+  write_file_atomically(folder / "a.model", model);
+  const Tokenizer loaded = Tokenizer::load(folder / "a.model");
+  EXPECT_EQ(loaded.hash(), xxh64(model.data(), model.size()));
+  EXPECT_EQ(loaded.model(), model);
+  EXPECT_THAT([&] { Tokenizer::load(folder / "none.model"); }, ThrowsUserError("none.model"));
+  EXPECT_THAT([&] { Tokenizer("", "empty.model"); },
+              ThrowsUserError("empty.model: not a SentencePiece model"));
+  EXPECT_THAT([&] { Tokenizer("not a model at all", "x.model"); }, ThrowsUserError("x.model"));
+  EXPECT_THAT([&] { Tokenizer(model.substr(0, model.size() / 2), "x.model"); }, ThrowsUserError("x.model"));
+  std::string other = model;
+  other[other.find("[MASK]") + 1] = 'W';
+  EXPECT_THAT([&] { Tokenizer(other, "x.model"); }, ThrowsUserError("x.model: piece 3 is '[WASK]'"));
+}
+
+TEST(TokenizerTrainer, IsDeterministic) {
+  const std::string text = toy_text(3, 5000);
+  EXPECT_EQ(toy_model(text), toy_model(text));
+  EXPECT_NE(toy_model(text), toy_model(text, 340));
+}
+
+TEST(TokenizerTrainer, ErrorsAreOneLine) {
+  auto message = [](auto call) -> std::string {
+    try {
+      call();
+    } catch (const UserError& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  const std::string text = toy_text(3, 500);
+  for (int64_t vocab_size : {299, 20000, 1 << 21}) {
+    const std::string found = message([&] { toy_model(text, vocab_size); });
+    EXPECT_THAT(found, testing::HasSubstr(std::to_string(vocab_size)));
+    EXPECT_EQ(found.find('\n'), std::string::npos) << found;
+  }
+}
+
+TEST(LineSample, IsBoundedUniformAndInOrder) {
+  std::vector<double> chosen(1000);
+  const int rounds = 200;
+  for (uint64_t seed = 0; seed < rounds; ++seed) {
+    LineSample sample(seed, 500);
+    for (int i = 0; i < 1000; ++i) {
+      sample.add(fmt::format("{:05}", i));  // five bytes each
+      ASSERT_LE(sample.bytes(), 500u);
+    }
+    EXPECT_EQ(sample.lines_seen(), 1000u);
+    const std::vector<std::string> lines = sample.take();
+    EXPECT_EQ(lines.size(), 100u);
+    EXPECT_TRUE(std::is_sorted(lines.begin(), lines.end()));
+    for (const std::string& line : lines) ++chosen[static_cast<size_t>(std::stoi(line))];
+  }
+  // Each line is expected 20 times, and a tenth of the lines 2000 times.
+  for (size_t i = 0; i < 1000; i += 100) {
+    EXPECT_NEAR(std::accumulate(chosen.begin() + i, chosen.begin() + i + 100, 0.0), 2000, 5 * 45);
+  }
+}
+
+TEST(LineSample, KeepsEverythingThatFits) {
+  LineSample sample(1, 100);
+  for (const char* line : {"one", "", "three"}) sample.add(line);
+  EXPECT_THAT(sample.take(), testing::ElementsAre("one", "", "three"));
+}
+
+}  // namespace
+}  // namespace rse
