@@ -1,0 +1,73 @@
+// RSE attention: rotary positions, stick-breaking weights, learned decay (spec/rse_attention.md sections 1
+// and 6).
+//
+// The same code stands behind this function and behind torch.ops.rse.attention (librse_ops.so). Invariants:
+// memory linear in the sequence length; finite inputs never give NaN or Inf; differentiable once (a
+// second-order gradient is refused with an error).
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace rse {
+
+// What a stick starts with (section 1): 1 a side, or an equal share of what the query's own key left.
+enum class Mass { kPerSide, kShared };
+
+// What becomes of the end of a stick: dropped, or given to the query's own value.
+enum class Remainder { kDrop, kSelf };
+
+// Who computes. kAuto: the fastest for the device (CPU: the blocked SIMD kernel; CUDA: the composed reference
+// until there are kernels). kReference: composed from LibTorch operators in chunks of queries, on any device.
+enum class Backend { kAuto, kReference };
+
+struct AttentionOptions {
+  bool causal = false;
+  int64_t window = 0;  // 0: none; w > 0: only keys with |i - j| < w take part
+  Mass mass = Mass::kPerSide;
+  bool self_key = true;
+  Remainder remainder = Remainder::kDrop;
+  double rotary_base = 10000.0;  // 0: no rotation
+  std::optional<double> scale;   // default 1 / sqrt(head_dim)
+  double skip_below = 1e-7;      // 0: every pair is computed
+  bool deterministic = false;
+  Backend backend = Backend::kAuto;
+};
+
+struct AttentionResult {
+  torch::Tensor out;  // shape and dtype of query
+  torch::Tensor rem;  // what is left of each stick: [batch, heads, seq, sides] or [total, heads, sides],
+                      // float32 (float64 with float64 inputs); sides: 2 (before, after), causal 1
+};
+
+// query, key, value: [batch, seq, heads, head_dim], or with cu_seqlens [total, heads, head_dim]; unit stride
+// in head_dim, otherwise any; float32, bfloat16, float16, and float64 on the CPU; head_dim a multiple of 8
+// from 8 to 128. decay: lambda >= 0, [heads], float32 (float64 with float64 inputs). cu_seqlens: int32
+// [documents + 1] on the inputs' device, from 0 to total, never decreasing. max_seqlen: the longest document,
+// or 0 for unknown. borders: a host copy of cu_seqlens, which then is not read back from the device (on CUDA
+// that waits for the stream, once a call and once a backward); empty: read it. Throws UserError naming the
+// argument, its value and what was expected. The one thing not checked is the range of decay's values on
+// CUDA, which would wait for the stream: a negative or non-finite decay is the caller's error there.
+AttentionResult attention(const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& value,
+                          const torch::Tensor& decay, const std::optional<torch::Tensor>& cu_seqlens,
+                          int64_t max_seqlen, const AttentionOptions& options,
+                          const std::vector<int64_t>& borders = {});
+
+// "cpu kernel (avx512)", "reference (composed LibTorch operators)": what kAuto or the forced backend resolves
+// to on `device`, for the log.
+std::string describe_backend(Backend backend, const torch::Device& device);
+
+// The written names of the enumerations: "per_side", "shared"; "drop", "self"; "auto", "reference". UserError
+// for any other.
+Mass parse_mass(const std::string& name);
+Remainder parse_remainder(const std::string& name);
+Backend parse_backend(const std::string& name);
+const char* to_string(Mass mass);
+const char* to_string(Remainder remainder);
+const char* to_string(Backend backend);
+
+}  // namespace rse

@@ -1,0 +1,76 @@
+// A checked attention call in the one shape that every backend takes, and the backends' entry points.
+//
+// Order of calls: make_problem() (all argument checks) -> forward_* -> (autograd) -> backward_*.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "ops/attention.h"
+
+namespace rse::ops {
+
+struct AttentionProblem {
+  // [batch, seq, heads, head_dim], strided, unit stride in head_dim. Packed documents: batch is 1.
+  torch::Tensor query, key, value;
+  torch::Tensor decay;  // [heads], float32 or float64, contiguous
+  // Borders of the documents along seq, the same in every batch row: {0, seq} without cu_seqlens. Host
+  // memory.
+  std::vector<int64_t> borders;
+  bool packed = false;  // the caller gave cu_seqlens: outputs lose the batch axis
+  double scale = 0;
+  AttentionOptions options;
+
+  int64_t batch() const { return query.size(0); }
+  int64_t seq() const { return query.size(1); }
+  int64_t heads() const { return query.size(2); }
+  int64_t head_dim() const { return query.size(3); }
+  int64_t sides() const { return options.causal ? 1 : 2; }
+};
+
+struct ForwardResult {
+  torch::Tensor out;  // [batch, seq, heads, head_dim], dtype of query
+  torch::Tensor rem;  // [batch, heads, seq, sides], float32 or float64
+  torch::Tensor
+      extent;  // [batch, heads, seq, sides], int32: how many keys of the side the row walked before
+               // the rest was skipped (rows of one block share the farthest); backward walks the same
+};
+
+struct Gradients {
+  torch::Tensor query, key, value;  // shape and dtype of the inputs, contiguous
+  torch::Tensor decay;              // [heads]
+};
+
+// Blocked, SIMD, parallel (at::parallel_for); CPU tensors only. The same bits for any number of threads.
+ForwardResult forward_cpu(const AttentionProblem& problem);
+// saved: what forward_cpu returned (out and rem contiguous). grad_out as out, contiguous; grad_rem as rem,
+// contiguous, or undefined for zero.
+Gradients backward_cpu(const AttentionProblem& problem, const ForwardResult& saved,
+                       const torch::Tensor& grad_out, const torch::Tensor& grad_rem);
+// "avx512", "avx2" or "generic": the instruction set in use.
+const char* cpu_instruction_set();
+
+// Composed from LibTorch operators in chunks of queries; any device; the same arguments. Computes in float32,
+// or float64 for float64 inputs, never in TF32; float32 rounding is its only approximation: every pair inside
+// the window is computed whatever skip_below says (skipping is allowed by the spec, not required). No
+// atomics: always deterministic.
+ForwardResult forward_reference(const AttentionProblem& problem);
+Gradients backward_reference(const AttentionProblem& problem, const ForwardResult& saved,
+                             const torch::Tensor& grad_out, const torch::Tensor& grad_rem);
+
+// cos and sin of position * base^(-2d/head_dim), each [positions, head_dim / 2], computed in float64 and
+// rounded to `dtype`; cached a (base, head_dim, dtype, device) and grown to the longest sequence seen. Spec
+// section 1.
+std::pair<torch::Tensor, torch::Tensor> rotary_tables(int64_t positions, int64_t head_dim, double base,
+                                                      torch::ScalarType dtype, const torch::Device& device);
+
+// x [batch, seq, heads, head_dim] rotated ("rotate half" pairs d, d + head_dim/2) by each position inside its
+// document; inverse = true rotates back (the gradient). Computed in float32, or float64 for float64, and
+// returned in `x`'s dtype. Differentiable.
+torch::Tensor apply_rotary(const torch::Tensor& x, const std::vector<int64_t>& borders, double base,
+                           bool inverse = false);
+
+}  // namespace rse::ops

@@ -1,0 +1,94 @@
+// How the operators differentiate: attention_forward through attention_backward, and that not again.
+#include <torch/library.h>
+
+#include "core/check.h"
+#include "ops/operator_call.h"
+
+namespace rse::ops {
+namespace {
+
+using torch::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// Keeps a call's options in an autograd node.
+struct SavedCall : torch::CustomClassHolder {
+  SavedCall(std::vector<int64_t> borders, int64_t max_seqlen, const AttentionOptions& options)
+      : borders(std::move(borders)), max_seqlen(max_seqlen), options(options) {}
+  std::vector<int64_t> borders;
+  int64_t max_seqlen;
+  AttentionOptions options;
+};
+
+class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
+ public:
+  static variable_list forward(AutogradContext* ctx, const Tensor& query, const Tensor& key,
+                               const Tensor& value, const Tensor& decay, const OperatorCall& call) {
+    const at::AutoDispatchBelowADInplaceOrView below_autograd;
+    auto [out, rem, extent] = call_attention_forward(query, key, value, decay, call);
+    ctx->set_materialize_grads(false);  // most callers leave rem's gradient undefined
+    ctx->mark_non_differentiable({extent});
+    ctx->save_for_backward({query, key, value, decay, call.cu_seqlens.value_or(Tensor()), out, rem, extent});
+    ctx->saved_data["call"] = c10::IValue::make_capsule(
+        c10::make_intrusive<SavedCall>(call.borders, call.max_seqlen, call.options));
+    return {out, rem, extent};
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grad) {
+    const variable_list saved = ctx->get_saved_variables();
+    const Tensor &query = saved[0], &key = saved[1], &value = saved[2], &decay = saved[3];
+    const Tensor &cu_seqlens = saved[4], &out = saved[5], &rem = saved[6], &extent = saved[7];
+    const auto capsule = ctx->saved_data["call"].toCapsule();
+    const auto& saved_call = static_cast<const SavedCall&>(*capsule);
+    const OperatorCall call(cu_seqlens.defined() ? std::optional<Tensor>(cu_seqlens) : std::nullopt,
+                            saved_call.borders, saved_call.max_seqlen, saved_call.options);
+    const Tensor grad_out = grad[0].defined() ? grad[0] : torch::zeros_like(out);
+    const std::optional<Tensor> grad_rem = grad[1].defined() ? std::optional<Tensor>(grad[1]) : std::nullopt;
+    auto [grad_query, grad_key, grad_value, grad_decay] =
+        call_attention_backward({grad_out, grad_rem, out, rem, extent}, query, key, value, decay, call);
+    return {grad_query, grad_key, grad_value, grad_decay, Tensor()};
+  }
+};
+
+// The gradients as a function of what they depend on: its own gradient does not exist.
+class BackwardOnce : public torch::autograd::Function<BackwardOnce> {
+ public:
+  static variable_list forward(AutogradContext*, const Tensor& grad_out,
+                               const std::optional<Tensor>& grad_rem, const Tensor& query, const Tensor& key,
+                               const Tensor& value, const Tensor& decay, const BackwardInputs& saved,
+                               const OperatorCall& call) {
+    const at::AutoDispatchBelowADInplaceOrView below_autograd;
+    auto [grad_query, grad_key, grad_value, grad_decay] = call_attention_backward(
+        {grad_out, grad_rem, saved.out, saved.rem, saved.extent}, query, key, value, decay, call);
+    return {grad_query, grad_key, grad_value, grad_decay};
+  }
+
+  static variable_list backward(AutogradContext*, const variable_list&) {
+    throw_user_error(
+        "attention: a second-order gradient was asked for; the operator is differentiable once only "
+        "(backward with create_graph, then through the gradient)");
+  }
+};
+
+struct AutogradKernels {
+  static ForwardTensors forward(const Tensor& query, const Tensor& key, const Tensor& value,
+                                const Tensor& decay, const OperatorCall& call) {
+    const variable_list result = AttentionFunction::apply(query, key, value, decay, call);
+    return {result[0], result[1], result[2]};
+  }
+
+  static BackwardTensors backward(const BackwardInputs& saved, const Tensor& query, const Tensor& key,
+                                  const Tensor& value, const Tensor& decay, const OperatorCall& call) {
+    const variable_list grad =
+        BackwardOnce::apply(saved.grad_out, saved.grad_rem, query, key, value, decay, saved, call);
+    return {grad[0], grad[1], grad[2], grad[3]};
+  }
+};
+
+TORCH_LIBRARY_IMPL(rse, Autograd, library) {
+  library.impl("attention", &attention_operator);
+  register_lower_operators<AutogradKernels>(library);
+}
+
+}  // namespace
+}  // namespace rse::ops

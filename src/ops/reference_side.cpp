@@ -1,0 +1,147 @@
+#include "ops/reference_side.h"
+
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+namespace rse::ops {
+namespace {
+
+using torch::Tensor;
+
+// Pairs in one tensor; about four such tensors live at once. Small enough for a CPU's cache, large enough to
+// fill a GPU.
+constexpr int64_t kPairsCpu = int64_t{1} << 19;
+constexpr int64_t kPairsCuda = int64_t{1} << 25;
+// More rows a chunk means more pairs that are computed and masked, fewer means smaller matrix products.
+constexpr int64_t kRows = 128;
+
+// Queries [row, row + rows) of sequences [sequence, sequence + sequences), and all keys that any of them may
+// see.
+struct Chunk {
+  int64_t sequence, sequences;
+  int64_t row, rows;
+  int64_t key, keys;
+
+  Tensor of_rows(const Tensor& x) const { return x.narrow(0, sequence, sequences).narrow(1, row, rows); }
+  Tensor of_keys(const Tensor& x) const { return x.narrow(0, sequence, sequences).narrow(1, key, keys); }
+  Tensor of_sequences(const Tensor& x) const { return x.narrow(0, sequence, sequences); }
+};
+
+std::vector<Chunk> split_into_chunks(const SideInput& in) {
+  const int64_t sequences = in.query.size(0), length = in.query.size(1);
+  const int64_t reach = in.window > 0 ? std::min(in.window, length) : length;
+  const int64_t budget = in.query.is_cuda() ? kPairsCuda : kPairsCpu;
+  const int64_t rows_a_chunk = std::clamp(budget / std::max<int64_t>(reach, 1), int64_t{1}, kRows);
+  std::vector<Chunk> chunks;
+  // The last query has no key after it.
+  for (int64_t row = 0; row + 1 < length; row += rows_a_chunk) {
+    const int64_t rows = std::min(rows_a_chunk, length - row);
+    const int64_t keys = std::min(length, row + rows - 1 + reach) - (row + 1);
+    if (keys <= 0) break;
+    const int64_t step = std::max<int64_t>(budget / (rows * keys), 1);
+    for (int64_t sequence = 0; sequence < sequences; sequence += step) {
+      chunks.push_back({sequence, std::min(step, sequences - sequence), row, rows, row + 1, keys});
+    }
+  }
+  return chunks;
+}
+
+struct BrokenSticks {
+  Tensor beta;   // [S, rows, keys]; 0 for keys that take no part
+  Tensor stick;  // [S, rows, keys]: product of (1 - beta) over all keys up to and with this one
+};
+
+// x of keys that take no part becomes -inf: beta = 0 and 1 - beta = 1, the stick stays unbroken.
+void mask_negated_logits(const SideInput& in, const Chunk& chunk, const Tensor& distance, Tensor& negated) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  // Keys at or before the query: only among the first rows - 1 keys.
+  const int64_t near = std::min(chunk.rows - 1, chunk.keys);
+  negated.narrow(2, 0, near).masked_fill_(distance.narrow(1, 0, near) < 1, kInfinity);
+  // Keys outside the window: the first query of the chunk sees window - 1 keys.
+  const int64_t inside = in.window - 1;
+  if (in.window > 0 && inside < chunk.keys) {
+    negated.narrow(2, inside, chunk.keys - inside)
+        .masked_fill_(distance.narrow(1, inside, chunk.keys - inside) >= in.window, kInfinity);
+  }
+}
+
+BrokenSticks break_sticks(const SideInput& in, const Chunk& chunk) {
+  const auto options = in.query.options();
+  const Tensor distance = torch::arange(chunk.key, chunk.key + chunk.keys, options).unsqueeze(0) -
+                          torch::arange(chunk.row, chunk.row + chunk.rows, options).unsqueeze(1);
+  // -x = -s + lambda |i - j|. Negated, because 1 - beta = sigmoid(-x) then comes without another tensor of
+  // pairs; beta is not formed as 1 - (1 - beta), which would lose the digits of a small beta.
+  Tensor negated = torch::bmm(chunk.of_rows(in.query), chunk.of_keys(in.key).transpose(1, 2));
+  negated.addcmul_(chunk.of_sequences(in.decay).view({-1, 1, 1}), distance);
+  mask_negated_logits(in, chunk, distance, negated);
+  Tensor stick = torch::sigmoid(negated).cumprod_(2);
+  return {negated.neg_().sigmoid_(), stick};
+}
+
+// A / r: beta times the stick as the key finds it, which for the nearest key is 1. `weight` may be beta
+// itself.
+void break_off(const BrokenSticks& sticks, Tensor& weight) {
+  const int64_t farther = sticks.beta.size(2) - 1;
+  if (!weight.is_same(sticks.beta)) weight.select(2, 0).copy_(sticks.beta.select(2, 0));
+  Tensor rest = weight.narrow(2, 1, farther);
+  torch::mul_out(rest, sticks.beta.narrow(2, 1, farther), sticks.stick.narrow(2, 0, farther));
+}
+
+// Sums over this key and all farther ones, and end_term [S, rows]. Summed from the far end: total minus
+// prefix would cancel where little is left.
+Tensor sums_from_far_end(const Tensor& t, const Tensor& end_term) {
+  Tensor far_first = t.flip(2);
+  far_first.select(2, 0).add_(end_term);
+  return far_first.cumsum_(2).flip(2);
+}
+
+// -sum of dx_ij |i - j| over the chunk, a sequence. With key m of the chunk at distance m + key - i, the
+// zeroth and first moments of dx over m are enough, and m is small near the query, where dx is large.
+Tensor decay_gradient(const Chunk& chunk, const Tensor& grad_logit) {
+  const auto options = grad_logit.options();
+  const Tensor moments = grad_logit.matmul(
+      torch::stack({torch::ones({chunk.keys}, options), torch::arange(chunk.keys, options)}, 1));
+  const Tensor offset = chunk.key - torch::arange(chunk.row, chunk.row + chunk.rows, options);
+  return -(moments.select(2, 1) + offset * moments.select(2, 0)).sum(1);
+}
+
+}  // namespace
+
+SideOutput side_forward(const SideInput& in) {
+  SideOutput result{torch::zeros_like(in.value),
+                    torch::ones({in.query.size(0), in.query.size(1)}, in.query.options())};
+  for (const Chunk& chunk : split_into_chunks(in)) {
+    BrokenSticks sticks = break_sticks(in, chunk);
+    chunk.of_rows(result.stick).copy_(sticks.stick.select(2, chunk.keys - 1));
+    break_off(sticks, sticks.beta);
+    chunk.of_rows(result.out).copy_(torch::bmm(sticks.beta, chunk.of_keys(in.value)));
+  }
+  return result;
+}
+
+// Spec section 3, for i != j.
+SideGradients side_backward(const SideInput& in, const Tensor& grad_out, const Tensor& end_term) {
+  SideGradients grad{torch::zeros_like(in.query), torch::zeros_like(in.key), torch::zeros_like(in.value),
+                     torch::zeros_like(in.decay), end_term.clone()};
+  for (const Chunk& chunk : split_into_chunks(in)) {
+    const BrokenSticks sticks = break_sticks(in, chunk);
+    Tensor weight = torch::empty_like(sticks.beta);
+    break_off(sticks, weight);
+    const Tensor rows_grad_out = chunk.of_rows(grad_out);
+    chunk.of_keys(grad.value).baddbmm_(weight.transpose(1, 2), rows_grad_out);
+
+    // t, then dx = t - beta (t + T), in the place of the weights.
+    Tensor grad_logit = weight.mul_(torch::bmm(rows_grad_out, chunk.of_keys(in.value).transpose(1, 2)));
+    const Tensor sums = sums_from_far_end(grad_logit, chunk.of_rows(end_term));
+    chunk.of_rows(grad.total).copy_(sums.select(2, 0));
+    grad_logit.addcmul_(sticks.beta, sums, -1);
+
+    chunk.of_rows(grad.query).copy_(torch::bmm(grad_logit, chunk.of_keys(in.key)));
+    chunk.of_keys(grad.key).baddbmm_(grad_logit.transpose(1, 2), chunk.of_rows(in.query), 1, -1);
+    chunk.of_sequences(grad.decay).add_(decay_gradient(chunk, grad_logit));
+  }
+  return grad;
+}
+
+}  // namespace rse::ops
