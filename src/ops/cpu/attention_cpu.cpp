@@ -21,17 +21,14 @@ constexpr double kLog2e = 1.4426950408889634074;
 
 // Backward's tasks are (batch, head) pairs, each adding to its own dK and dV. Where pairs are fewer than
 // this, each is split by blocks of queries into up to kMaxSplits parts with dK and dV of their own.
-constexpr int64_t kWantedTasks = 24;
+constexpr int64_t kWantedTasks = 12;
 constexpr int64_t kMaxSplits = 8;
 // Neighbouring blocks of a head share its keys in the cache.
 constexpr int64_t kForwardBlocksPerTask = 8;
 
 template <typename T>
 const Kernels<T>& kernels() {
-  if constexpr (sizeof(T) == 4)
-    return kernel_set().f32;
-  else
-    return kernel_set().f64;
+  return kernel_set().of<T>();
 }
 
 // Runs task(0) ... task(count - 1), each thread taking the next one that is free, with scratch of its own.

@@ -73,6 +73,9 @@ struct Kernels {
   // Scratch in elements of T, 64-byte aligned, for blocks that walk at most `tiles` tiles.
   int64_t (*forward_scratch)(int64_t head_dim);
   int64_t (*backward_scratch)(int64_t head_dim, int64_t tiles);
+  // result = row turned by the angles behind cos and sin (null: not turned), sign = -1 backwards; times
+  // factor.
+  void (*turn_row)(const T* row, const T* cos, const T* sin, int64_t head_dim, T sign, T factor, T* result);
   void (*key_norms)(const T* key, int64_t len, int64_t head_dim, int64_t stride, T* before, T* after);
   void (*forward_block)(const HeadView<T>&, const StickRules&, const ForwardOutput<T>&, int64_t block,
                         T* scratch);
@@ -81,6 +84,15 @@ struct Kernels {
 };
 
 struct KernelSet {
+  template <typename T>
+  const Kernels<T>& of() const {
+    if constexpr (sizeof(T) == 4) {
+      return f32;
+    } else {
+      return f64;
+    }
+  }
+
   const char* name;
   Kernels<float> f32;
   Kernels<double> f64;

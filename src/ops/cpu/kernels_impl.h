@@ -7,12 +7,13 @@
 #include "ops/cpu/backward_block.h"
 #include "ops/cpu/forward_block.h"
 #include "ops/cpu/kernels.h"
+#include "ops/cpu/rotate.h"
 
 namespace rse::ops::cpu::RSE_SIMD_NAMESPACE {
 
 template <typename T>
 constexpr Kernels<T> make_kernels() {
-  return {kLanes<T>,    forward_scratch<T>, backward_scratch<T>,
+  return {kLanes<T>,    forward_scratch<T>, backward_scratch<T>, turn_row<T>,
           key_norms<T>, forward_block<T>,   backward_block<T>};
 }
 

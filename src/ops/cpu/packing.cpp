@@ -9,26 +9,13 @@ namespace {
 
 constexpr int64_t kRowsPerTask = 128;
 
-// The pair (x_d, x_{d + head_dim / 2}) turned by the angle of position p (spec section 1); sign = -1 turns
-// back.
-template <typename T>
-void rotate_row(const T* row, const T* cos, const T* sin, int64_t half, T sign, T factor, T* result) {
-  for (int64_t d = 0; d < half; ++d) {
-    const T first = row[d], second = row[d + half], c = cos[d] * factor, s = sin[d] * (sign * factor);
-    result[d] = first * c - second * s;
-    result[d + half] = second * c + first * s;
-  }
-}
-
 template <typename T>
 void turn_row(const Rotation<T>* rotation, int64_t n, const T* row, int64_t head_dim, T sign, T factor,
               T* result) {
-  if (rotation != nullptr && rotation->cos != nullptr) {
-    const int64_t at = rotation->positions[n] * rotation->half;
-    rotate_row(row, rotation->cos + at, rotation->sin + at, rotation->half, sign, factor, result);
-  } else {
-    for (int64_t d = 0; d < head_dim; ++d) result[d] = row[d] * factor;
-  }
+  const bool turns = rotation != nullptr && rotation->cos != nullptr;
+  const int64_t at = turns ? rotation->positions[n] * rotation->half : 0;
+  kernel_set().of<T>().turn_row(row, turns ? rotation->cos + at : nullptr,
+                                turns ? rotation->sin + at : nullptr, head_dim, sign, factor, result);
 }
 
 }  // namespace
