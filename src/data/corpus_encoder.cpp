@@ -127,14 +127,17 @@ class Pipeline {
 
 }  // namespace
 
-EncodingTotals encode_corpus(CorpusReader& corpus, const Tokenizer& tokenizer, const EncodingOptions& options,
-                             TokenFileWriter& writer, const std::function<void(uint64_t)>& progress) {
+void check_encoding_options(const EncodingOptions& options) {
   if (options.threads < 0 || options.threads > kMostThreads) {
     throw_user_error("{} threads: expected 0 (one a core) to {}", options.threads, kMostThreads);
   }
-  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  Pipeline pipeline(corpus, tokenizer, options,
-                    options.threads > 0 ? options.threads : std::min(cores, kMostThreads));
+}
+
+EncodingTotals encode_corpus(CorpusReader& corpus, const Tokenizer& tokenizer, const EncodingOptions& options,
+                             TokenFileWriter& writer, const std::function<void(uint64_t)>& progress) {
+  check_encoding_options(options);
+  const int cores = std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMostThreads);
+  Pipeline pipeline(corpus, tokenizer, options, options.threads > 0 ? options.threads : cores);
   return pipeline.write(writer, progress);
 }
 

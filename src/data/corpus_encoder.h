@@ -15,9 +15,12 @@
 namespace rse {
 
 struct EncodingOptions {
-  int threads = 0;         // that encode; 0: one a core
+  int threads = 0;         // that encode; 0: one a core; at most 256
   bool boundaries = true;  // every document starts with [CLS] and ends with [SEP]
 };
+
+// UserError for an unusable number of threads.
+void check_encoding_options(const EncodingOptions& options);
 
 struct EncodingTotals {
   uint64_t documents = 0;

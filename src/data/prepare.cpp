@@ -49,6 +49,7 @@ Tokenizer make_tokenizer(const Paths& inputs, const CorpusOptions& corpus, const
 
 void make_token_file(const Paths& inputs, const CorpusOptions& corpus, const Tokenizer& tokenizer,
                      const EncodingOptions& options, const std::filesystem::path& output) {
+  check_encoding_options(options);
   check_output_folder(output);
   const double start = now_seconds();
   CorpusReader reader(inputs, corpus);
@@ -70,7 +71,8 @@ void make_token_file(const Paths& inputs, const CorpusOptions& corpus, const Tok
 }
 
 void prepare(const PrepareRequest& request) {
-  for (const Paths* inputs : {&request.valid, &request.test}) list_corpus_files(*inputs);
+  check_encoding_options(request.encoding);
+  for (const Paths* inputs : {&request.train, &request.valid, &request.test}) list_corpus_files(*inputs);
   std::error_code error;
   std::filesystem::create_directories(request.output, error);
   if (error) throw_user_error("cannot make folder {}: {}", request.output.string(), error.message());

@@ -87,6 +87,7 @@ TEST_F(ProgramTest, BadInputIsExitCodeTwoAndOneLine) {
   expect_user_error(
       fmt::format("encode --input {} --tokenizer {} --output {} --document-separator x", text, text, out),
       "document-separator");
+  expect_user_error(fmt::format("prepare --train {} --threads 1000 --output {}", text, out), "1000 threads");
   EXPECT_FALSE(std::filesystem::exists(out));
 }
 
