@@ -48,7 +48,8 @@ torch::Tensor RsePosition::attend(int64_t layer, const torch::Tensor& query, con
   torch::Tensor decay = layer_decay(layer);
   if (query.scalar_type() == torch::kFloat64) decay = decay.to(torch::kFloat64);
   if (layout.uniform_length == 0) {
-    return attention(query, key, value, decay, layout.cu_seqlens, layout.max_seqlen, options_).out;
+    return attention(query, key, value, decay, layout.cu_seqlens, layout.max_seqlen, options_, layout.borders)
+        .out;
   }
   const std::vector<int64_t> shape = {layout.sequences(), layout.uniform_length, heads_, head_dim_};
   return attention(query.view(shape), key.view(shape), value.view(shape), decay, std::nullopt, 0, options_)

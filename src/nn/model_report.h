@@ -1,0 +1,49 @@
+// What a model costs, known before it trains (evaluation.md section 1): parameters by group, tables, FLOP,
+// memory.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "nn/encoder.h"
+
+namespace rse {
+
+// What the costs depend on beside the model.
+struct ReportSettings {
+  int64_t seq_len = 512;
+  int64_t tokens = 512;        // of one forward and backward pass
+  double target_share = 0.15;  // targets a token
+  bool bf16 = false;           // under bf16 autocast
+};
+
+struct ParameterGroup {
+  std::string name;
+  int64_t parameters = 0;
+};
+
+struct ModelReport {
+  // "embedding", "attention", "ffn", "head", "norms and biases", "position", "decay"; each parameter in one
+  // of them, empty groups left out. The position method's own are "position" and "decay" together.
+  std::vector<ParameterGroup> groups;
+  int64_t parameters = 0;  // trainable, total
+  int64_t position_parameters = 0;
+  int64_t table_bytes = 0;  // computed tables and buffers
+
+  // Training FLOP a token, forward and backward = 3 x forward:
+  //   3 x (layers x (2 x (4 width^2 + f width ffn_width) + attention(seq_len) / seq_len)
+  //        + target_share x 2 x (width^2 + width vocab_size))          f: 2 GELU, 3 GeGLU
+  // attention(n): PositionMethod::attention_flops, every pair counted. Look-ups, norms and element-wise work
+  // are left out.
+  double flop_per_token = 0;
+  std::string flop_formula;  // the same with the model's numbers in it
+
+  int64_t state_bytes = 0;  // weights, gradients, and AdamW's two moments, all float32
+  int64_t activation_bytes =
+      0;  // what backward keeps of `tokens` tokens; an estimate, attention's own extras left out
+};
+
+ModelReport report_model(const EncoderImpl& encoder, const ReportSettings& settings);
+
+}  // namespace rse

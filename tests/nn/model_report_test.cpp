@@ -1,0 +1,55 @@
+#include "nn/model_report.h"
+
+#include "tests/nn/small_model.h"
+#include "tests/support.h"
+
+namespace rse {
+namespace {
+
+std::map<std::string, int64_t> groups_of(const ModelReport& report) {
+  std::map<std::string, int64_t> groups;
+  for (const ParameterGroup& group : report.groups) groups[group.name] = group.parameters;
+  return groups;
+}
+
+TEST(ModelReport, CountsByHand) {
+  // vocab 40, width 32, heads 2, ffn 48, 2 layers.
+  const std::map<std::string, int64_t> shared = {
+      {"embedding", 40 * 32},
+      {"attention", 2 * 4 * 32 * 32},
+      {"ffn", 2 * 2 * 32 * 48},
+      {"head", 32 * 32},
+      {"norms and biases", 2 * (4 * 32 + 4 * 32 + 48 + 32) + 2 * 32 + (32 + 2 * 32 + 40)}};
+  for (const PositionKind method : kAllMethods) {
+    auto expected = shared;
+    if (method == PositionKind::kLearned) expected["position"] = 24 * 32;
+    if (method == PositionKind::kRse) expected["decay"] = 2 * 2;
+    const Encoder encoder = small_encoder(small_config(method));
+    const ModelReport report = report_model(*encoder, {10, 100, 0.2, false});
+    EXPECT_EQ(groups_of(report), expected) << method_label(method);
+    int64_t total = 0;
+    for (const auto& [name, count] : expected) total += count;
+    EXPECT_EQ(report.parameters, total);
+    EXPECT_EQ(report.position_parameters,
+              total - (1280 + 8192 + 6144 + 1024 + shared.at("norms and biases")));
+    EXPECT_EQ(report.state_bytes, 16 * total);
+    // Layers: 8 width^2 + 4 width ffn + 4 seq width; head: 2 width^2 + 2 width vocab.
+    const double forward =
+        2 * (8.0 * 1024 + 4.0 * 32 * 48 + 4.0 * 10 * 32) + 0.2 * (2.0 * 1024 + 2.0 * 32 * 40);
+    EXPECT_NEAR(report.flop_per_token, 3 * forward, 1e-6);
+    const bool rotates = method == PositionKind::kRope || method == PositionKind::kRse;
+    EXPECT_EQ(report.table_bytes, rotates ? 2 * 10 * 8 * 4 : 0);  // cos and sin, 10 positions, 8 pairs
+    EXPECT_THAT(report.flop_formula, testing::HasSubstr("2 layers"));
+  }
+}
+
+TEST(ModelReport, MemoryFollowsPrecisionAndTokens) {
+  const Encoder encoder = small_encoder(small_config(PositionKind::kRope));
+  const int64_t wide = report_model(*encoder, {10, 100, 0.2, false}).activation_bytes;
+  EXPECT_EQ(wide, 100 * (2 * (8 * 32 + 4 * (6 * 32 + 2 * 48)) + 2 * 4 * 8));
+  EXPECT_EQ(report_model(*encoder, {10, 200, 0.2, false}).activation_bytes, 2 * wide);
+  EXPECT_LT(report_model(*encoder, {10, 100, 0.2, true}).activation_bytes, wide);
+}
+
+}  // namespace
+}  // namespace rse

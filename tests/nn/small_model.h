@@ -1,0 +1,56 @@
+// A model and batches small enough for unit tests.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <string>
+#include <vector>
+
+#include "core/random.h"
+#include "nn/encoder.h"
+
+namespace rse {
+
+inline const std::vector<PositionKind> kAllMethods = {PositionKind::kLearned, PositionKind::kNone,
+                                                      PositionKind::kRope, PositionKind::kRse};
+
+inline std::string method_label(PositionKind kind) {
+  return std::vector<std::string>{"learned", "none", "rope", "rse"}[static_cast<size_t>(kind)];
+}
+
+inline ModelConfig small_config(PositionKind method) {
+  ModelConfig config;
+  config.vocab_size = 40;
+  config.layers = 2;
+  config.width = 32;
+  config.heads = 2;
+  config.ffn_width = 48;
+  config.init_std = 0.1;
+  config.position.method = method;
+  config.position.learned.max_positions = 24;
+  config.position.rse.skip_below = 0.0;
+  return config;
+}
+
+inline Encoder small_encoder(const ModelConfig& config, uint64_t seed = 3,
+                             torch::ScalarType dtype = torch::kFloat32) {
+  Encoder encoder(config);
+  initialize_parameters(*encoder, seed);
+  encoder->to(dtype);
+  return encoder;
+}
+
+// `count` token ids below the small vocabulary, from stream `key`.
+inline torch::Tensor token_ids(int64_t count, uint64_t key) {
+  torch::Tensor ids = torch::empty({count}, torch::kInt64);
+  for (int64_t i = 0; i < count; ++i) {
+    ids[i] = static_cast<int64_t>(uniform_below(random_bits(key, static_cast<uint64_t>(i))[0], 40));
+  }
+  return ids;
+}
+
+inline double largest_difference(const torch::Tensor& a, const torch::Tensor& b) {
+  return (a.to(torch::kFloat64) - b.to(torch::kFloat64)).abs().max().item<double>();
+}
+
+}  // namespace rse
