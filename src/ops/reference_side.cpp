@@ -48,8 +48,9 @@ std::vector<Chunk> split_into_chunks(const SideInput& in) {
 }
 
 struct BrokenSticks {
-  Tensor beta;   // [S, rows, keys]; 0 for keys that take no part
-  Tensor stick;  // [S, rows, keys]: product of (1 - beta) over all keys up to and with this one
+  Tensor distance;  // j - i, [rows, keys]
+  Tensor beta;      // [S, rows, keys]; 0 for keys that take no part
+  Tensor stick;     // [S, rows, keys]: product of (1 - beta) over all keys up to and with this one
 };
 
 // x of keys that take no part becomes -inf: beta = 0 and 1 - beta = 1, the stick stays unbroken.
@@ -76,7 +77,7 @@ BrokenSticks break_sticks(const SideInput& in, const Chunk& chunk) {
   negated.addcmul_(chunk.of_sequences(in.decay).view({-1, 1, 1}), distance);
   mask_negated_logits(in, chunk, distance, negated);
   Tensor stick = torch::sigmoid(negated).cumprod_(2);
-  return {negated.neg_().sigmoid_(), stick};
+  return {distance, negated.neg_().sigmoid_(), stick};
 }
 
 // A / r: beta times the stick as the key finds it, which for the nearest key is 1. `weight` may be beta
@@ -94,16 +95,6 @@ Tensor sums_from_far_end(const Tensor& t, const Tensor& end_term) {
   Tensor far_first = t.flip(2);
   far_first.select(2, 0).add_(end_term);
   return far_first.cumsum_(2).flip(2);
-}
-
-// -sum of dx_ij |i - j| over the chunk, a sequence. With key m of the chunk at distance m + key - i, the
-// zeroth and first moments of dx over m are enough, and m is small near the query, where dx is large.
-Tensor decay_gradient(const Chunk& chunk, const Tensor& grad_logit) {
-  const auto options = grad_logit.options();
-  const Tensor moments = grad_logit.matmul(
-      torch::stack({torch::ones({chunk.keys}, options), torch::arange(chunk.keys, options)}, 1));
-  const Tensor offset = chunk.key - torch::arange(chunk.row, chunk.row + chunk.rows, options);
-  return -(moments.select(2, 1) + offset * moments.select(2, 0)).sum(1);
 }
 
 }  // namespace
@@ -139,7 +130,7 @@ SideGradients side_backward(const SideInput& in, const Tensor& grad_out, const T
 
     chunk.of_rows(grad.query).copy_(torch::bmm(grad_logit, chunk.of_keys(in.key)));
     chunk.of_keys(grad.key).baddbmm_(grad_logit.transpose(1, 2), chunk.of_rows(in.query), 1, -1);
-    chunk.of_sequences(grad.decay).add_(decay_gradient(chunk, grad_logit));
+    chunk.of_sequences(grad.decay).sub_(grad_logit.mul_(sticks.distance).sum(at::IntArrayRef{1, 2}));
   }
   return grad;
 }

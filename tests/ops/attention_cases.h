@@ -1,0 +1,76 @@
+// One attention call with random inputs, run by a backend and by the oracle, and how far the two are apart.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "ops/attention.h"
+#include "tests/ops/oracle.h"
+
+namespace rse {
+
+// Who computes, where.
+struct Target {
+  std::string name;
+  torch::DeviceType device;
+  Backend backend;
+};
+
+enum class InputLayout {
+  kContiguous,
+  kFusedQkv,     // query, key, value are slices of one tensor [..., 3, heads, head_dim]
+  kHeadsFirst,   // stored [batch, heads, seq, head_dim]; batches only
+  kGapsInHeads,  // every second head of a wider tensor
+};
+
+struct Case {
+  int64_t batch = 1;             // 1 where packed
+  std::vector<int64_t> borders;  // {0, seq}, or the documents of a packed call
+  bool packed = false;
+  int64_t heads = 2;
+  int64_t head_dim = 8;
+  AttentionOptions options;
+  torch::ScalarType dtype = torch::kFloat32;
+  InputLayout layout = InputLayout::kContiguous;
+  double decay_from = 0.0, decay_to = 0.4;  // heads spread evenly
+  double query_scale = 1.5;                 // logits of about this size
+  uint64_t seed = 1;
+};
+
+// The inputs as the operator takes them, on the target's device, and what flows back into it.
+struct CaseTensors {
+  torch::Tensor query, key, value, decay;  // leaves that require a gradient
+  std::optional<torch::Tensor> cu_seqlens;
+  torch::Tensor grad_out, grad_rem;
+};
+
+CaseTensors make_tensors(const Case& c, const torch::Device& device);
+
+// ||x - ref|| / ||ref||.
+struct RelativeErrors {
+  double out = 0, rem = 0, query = 0, key = 0, value = 0, decay = 0;
+  void keep_worst(const RelativeErrors& other);
+};
+
+// The case against the oracle on the same rounded inputs.
+RelativeErrors compare_with_oracle(const Case& c, const Target& target);
+
+// Spec section 4; float64: 1e-10 throughout.
+RelativeErrors bounds_of(torch::ScalarType dtype);
+
+// Runs compare_with_oracle and expects every error within bounds_of(c.dtype).
+RelativeErrors expect_matches_oracle(const Case& c, const Target& target);
+
+// All combinations of causal, mass, self_key, remainder, window (0 or `window`) and rotation.
+std::vector<AttentionOptions> all_modes(int64_t window);
+
+// "causal shared no-self window=3 ..."
+std::string describe(const Case& c);
+
+double relative_error(const torch::Tensor& x, const torch::Tensor& reference);
+
+}  // namespace rse
