@@ -104,7 +104,7 @@ extern const KernelSet kAvx2Kernels;
 extern const KernelSet kAvx512Kernels;
 #endif
 
-// The best set that this processor can run.
+// The best set that this processor can run, unless RSE_CPU_KERNEL names another (dispatch.cpp).
 const KernelSet& kernel_set();
 
 // Tiles that a block may have to visit: bounds the scratch of backward.

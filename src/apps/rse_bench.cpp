@@ -1,0 +1,56 @@
+// rse-bench: speed, spread and memory of the attention operator beside LibTorch's own
+// (apps/bench_attention.h).
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+
+#include "apps/bench_attention.h"
+#include "core/check.h"
+#include "core/logging.h"
+
+namespace {
+
+void add_attention_options(CLI::App* command, rse::AttentionBenchOptions& options) {
+  command->option_defaults()->always_capture_default();
+  command->add_option("--seq-lens", options.seq_lens, "sequence lengths")->delimiter(',');
+  command->add_option("--batch", options.batch, "sequences");
+  command->add_option("--heads", options.heads, "heads");
+  command->add_option("--head-dim", options.head_dim, "a multiple of 8 from 8 to 128");
+  command->add_option("--repeats", options.repeats, "rounds; each times every case once");
+  command->add_option("--threads", options.threads, "0: as LibTorch chooses");
+  command->add_option("--device", options.device, "cpu or cuda");
+  command->add_option("--dtype", options.dtype, "float32, bfloat16 or float16");
+  command->add_flag("--causal", options.causal, "keys before the query only");
+  command->add_option("--decay", options.decay, "lambda of the first and the last head, geometric between")
+      ->delimiter(',')
+      ->expected(1, 2);
+  command->add_option("--seed", options.seed, "of the inputs");
+  command->add_option("--json", options.json, "file for the results");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Measures the attention operator.", "rse-bench");
+  rse::AttentionBenchOptions options;
+  bool list = false;
+  app.add_flag("--list", list, "print the backends available here, and exit");
+  CLI::App* attention =
+      app.add_subcommand("attention", "RSE against scaled_dot_product_attention, interleaved");
+  add_attention_options(attention, options);
+  try {
+    app.parse(argc, argv);
+    if (!list && !attention->parsed()) throw CLI::RequiredError("attention (or --list)");
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? rse::kExitOk : rse::kExitUserError;
+  }
+  return rse::run_program("rse-bench", [&] {
+    rse::init_logging("warn");
+    if (list) {
+      fmt::print("{}", rse::list_attention_backends());
+      return rse::kExitOk;
+    }
+    return rse::run_attention_bench(options) ? rse::kExitOk : rse::kExitFailure;
+  });
+}
