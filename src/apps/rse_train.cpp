@@ -1,0 +1,37 @@
+// rse-train: trains the arms of a configuration, interleaved (train/run.h).
+#include <CLI/CLI.hpp>
+
+#include "core/check.h"
+#include "core/logging.h"
+#include "train/run.h"
+
+int main(int argc, char** argv) {
+  CLI::App app("Trains the arms (position methods) of one configuration, interleaved on the same batches.",
+               "rse-train");
+  rse::TrainCommand command;
+  std::string log_level = "info";
+  app.add_option("--config", command.config, "YAML file, or the bare name of a shipped one (bert_rse.yaml)")
+      ->required();
+  app.add_option("--set", command.assignments,
+                 "override a key of the base settings: train.steps=100 (repeatable)")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+  app.add_option("--output", command.output,
+                 "run folder (default: output: of the configuration, or runs/NAME)");
+  app.add_option("--device", command.device, "auto, cpu or cuda (default: train.device)");
+  app.add_option("--log-level", log_level, "trace, debug, info, warn or error");
+  app.add_flag("--dump-config", command.dump_config, "print the settings in effect as YAML, and exit");
+  app.add_flag("--dry-run", command.dry_run,
+               "show parameters, memory, FLOP and disk, try one batch, write nothing");
+  app.set_version_flag("--version", "rse-train " RSE_VERSION);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? rse::kExitOk : rse::kExitUserError;
+  }
+  return rse::run_program("rse-train", [&] {
+    rse::init_logging(log_level);
+    return rse::run_train_command(command);
+  });
+}

@@ -1,0 +1,132 @@
+#include "train/optimizer.h"
+
+#include <limits>
+
+#include "core/check.h"
+
+namespace rse {
+namespace {
+
+// Every parameter's gradient; each must have one, since every parameter takes part in every forward pass.
+std::vector<torch::Tensor> gradients(const OptimizerGroup& group) {
+  std::vector<torch::Tensor> all;
+  for (size_t i = 0; i < group.parameters.size(); ++i) {
+    RSE_ASSERT(group.parameters[i].grad().defined(), "parameter '{}' got no gradient", group.names[i]);
+    all.push_back(group.parameters[i].grad());
+  }
+  return all;
+}
+
+}  // namespace
+
+int64_t OptimizerGroup::elements() const {
+  int64_t sum = 0;
+  for (const torch::Tensor& parameter : parameters) sum += parameter.numel();
+  return sum;
+}
+
+const char* group_name(ParameterRole role) {
+  switch (role) {
+    case ParameterRole::kMatrix:
+      return "matrices";
+    case ParameterRole::kBiasOrNorm:
+      return "biases and norms";
+    case ParameterRole::kDecay:
+      return "decay";
+  }
+  return "";
+}
+
+std::vector<OptimizerGroup> make_optimizer_groups(const torch::nn::Module& encoder, bool expect_decay) {
+  std::vector<OptimizerGroup> groups;
+  for (const ParameterRole role :
+       {ParameterRole::kMatrix, ParameterRole::kBiasOrNorm, ParameterRole::kDecay}) {
+    OptimizerGroup group;
+    group.role = role;
+    for (const auto& item : encoder.named_parameters()) {
+      if (parameter_role(item.key(), item.value()) != role) continue;
+      group.names.push_back(item.key());
+      group.parameters.push_back(item.value());
+    }
+    const bool expected = role != ParameterRole::kDecay || expect_decay;
+    if (expected && group.names.empty()) {
+      throw_user_error("parameter group '{}': no parameter of the model belongs to it", group_name(role));
+    }
+    if (!expected && !group.names.empty()) {
+      throw_user_error("parameter group '{}': '{}' belongs to it, but the position method has no decay",
+                       group_name(role), group.names.front());
+    }
+    if (expected) groups.push_back(std::move(group));
+  }
+  return groups;
+}
+
+AdamW::AdamW(std::vector<OptimizerGroup> groups, const AdamWOptions& options)
+    : groups_(std::move(groups)), options_(options) {
+  RSE_ASSERT(!groups_.empty() && !groups_.front().parameters.empty(), "an optimizer without parameters");
+  const torch::Device device = groups_.front().parameters.front().device();
+  step_ = torch::zeros({}, torch::dtype(torch::kFloat32).device(device));
+  for (const OptimizerGroup& group : groups_) {
+    Moments moments;
+    for (const torch::Tensor& parameter : group.parameters) {
+      moments.exp_avg.push_back(torch::zeros_like(parameter));
+      moments.exp_avg_sq.push_back(torch::zeros_like(parameter));
+      moments.steps.push_back(step_);
+    }
+    moments_.push_back(std::move(moments));
+  }
+}
+
+AdamW::StepResult AdamW::step(const LearningRates& rates, const torch::Tensor& loss) {
+  const torch::NoGradGuard no_grad;
+  std::vector<std::vector<torch::Tensor>> grads;
+  std::vector<torch::Tensor> norms;
+  for (const OptimizerGroup& group : groups_) {
+    grads.push_back(gradients(group));
+    for (torch::Tensor& norm : at::_foreach_norm(grads.back())) norms.push_back(std::move(norm));
+  }
+  StepResult result;
+  result.grad_norm = torch::linalg_vector_norm(torch::stack(norms));
+  result.skipped =
+      torch::isfinite(result.grad_norm).logical_and(torch::isfinite(loss)).logical_not().to(torch::kFloat32);
+  if (options_.clip_norm > 0) {
+    const torch::Tensor coefficient = (options_.clip_norm / (result.grad_norm + 1e-6)).clamp_max(1.0);
+    for (auto& group_grads : grads) at::_foreach_mul_(group_grads, coefficient);
+  }
+  step_.add_(1.0 - result.skipped);
+  for (size_t i = 0; i < groups_.size(); ++i) {
+    const OptimizerGroup& group = groups_[i];
+    Moments& moments = moments_[i];
+    at::_fused_adamw_(group.parameters, grads[i], moments.exp_avg, moments.exp_avg_sq, /*max_exp_avg_sqs=*/{},
+                      moments.steps, group.role == ParameterRole::kDecay ? rates.decay : rates.base,
+                      options_.beta1, options_.beta2, group.decayed() ? options_.weight_decay : 0.0,
+                      options_.eps,
+                      /*amsgrad=*/false, /*maximize=*/false, /*grad_scale=*/{}, result.skipped);
+    for (const torch::Tensor& parameter : group.parameters) parameter.mutable_grad().reset();
+  }
+  return result;
+}
+
+NamedTensors AdamW::state() const {
+  NamedTensors state = {{"step", step_}};
+  for (size_t i = 0; i < groups_.size(); ++i) {
+    for (size_t j = 0; j < groups_[i].names.size(); ++j) {
+      state.emplace_back("exp_avg." + groups_[i].names[j], moments_[i].exp_avg[j]);
+      state.emplace_back("exp_avg_sq." + groups_[i].names[j], moments_[i].exp_avg_sq[j]);
+    }
+  }
+  return state;
+}
+
+void AdamW::load_state(const SafetensorsContent& content, const std::filesystem::path& path) {
+  const torch::NoGradGuard no_grad;
+  const NamedTensors mine = state();
+  if (content.tensors.size() != mine.size()) {
+    throw_user_error("{}: {} tensors, expected {}", path.string(), content.tensors.size(), mine.size());
+  }
+  std::vector<torch::Tensor> loaded;  // checked in full before anything changes
+  for (const auto& [name, tensor] : mine) loaded.push_back(expect_tensor(content, name, tensor, path));
+  for (size_t i = 0; i < mine.size(); ++i) torch::Tensor(mine[i].second).copy_(loaded[i]);
+}
+
+}  // namespace rse

@@ -1,0 +1,117 @@
+#include "train/replica.h"
+
+#include <algorithm>
+
+#include "core/check.h"
+#include "nn/autocast.h"
+#include "nn/mlm_loss.h"
+
+namespace rse {
+namespace {
+
+Encoder make_encoder(const ArmConfig& arm, uint64_t seed, const torch::Device& device) {
+  Encoder encoder(arm.model);
+  initialize_parameters(*encoder, seed);  // on the CPU, so that every device starts from the same bits
+  encoder->to(device);
+  return encoder;
+}
+
+}  // namespace
+
+Replica::Replica(const ArmConfig& arm, uint64_t seed, const TrainConfig& train, const torch::Device& device)
+    : arm_(arm),
+      seed_(seed),
+      train_(train),
+      device_(device),
+      encoder_(make_encoder(arm, seed, device)),
+      optimizer_(make_optimizer_groups(*encoder_, arm.has_decay()), train.adamw()) {}
+
+std::string Replica::label() const { return fmt::format("{}.seed{}", arm_.name, seed_); }
+
+LearningRates Replica::rates(int64_t step) const {
+  const double factor = train_.schedule_of_run().factor(step);
+  return {arm_.learning_rate * factor, arm_.decay_learning_rate * factor};
+}
+
+torch::Tensor Replica::backward(int64_t step, const std::vector<DeviceBatch>& micro_batches,
+                                int64_t targets) {
+  const double share = 1.0 / static_cast<double>(std::max<int64_t>(1, targets));
+  torch::Tensor total = torch::zeros({}, torch::dtype(torch::kFloat32).device(device_));
+  for (size_t micro = 0; micro < micro_batches.size(); ++micro) {
+    const DeviceBatch& batch = micro_batches[micro];
+    const DropoutKey key{seed_, static_cast<uint64_t>(step) * micro_batches.size() + micro};
+    torch::Tensor loss;
+    {
+      const Bf16Autocast autocast(device_, train_.precision == Precision::kBf16);
+      const torch::Tensor logits =
+          encoder_->forward(batch.input_ids, batch.layout, batch.target_positions, key);
+      loss = masked_lm_nll(logits, batch.target_ids).sum() * share;
+    }
+    loss.backward();
+    total += loss.detach();
+  }
+  return total;
+}
+
+Replica::Pending Replica::update(int64_t step, const std::vector<DeviceBatch>& micro_batches, int64_t targets,
+                                 int64_t tokens) {
+  UpdateResult known;
+  known.step = step;
+  known.tokens = tokens;
+  known.rates = rates(step);
+  const PeakMemory memory(device_);
+  StepClock clock(device_);
+  const torch::Tensor loss = backward(step, micro_batches, targets);
+  const AdamW::StepResult result = optimizer_.step(known.rates, loss);
+  torch::Tensor numbers = torch::empty({3}, torch::dtype(torch::kFloat32).pinned_memory(device_.is_cuda()));
+  numbers.copy_(torch::stack({loss, result.grad_norm, result.skipped}), /*non_blocking=*/true);
+  clock.stop();
+  known.peak_bytes = memory.bytes_above_start();
+  return {known, std::move(clock), numbers};
+}
+
+UpdateResult Replica::read(Pending pending) {
+  UpdateResult result = pending.known;
+  result.step_ms = pending.clock.milliseconds();  // waits for the copy of the numbers too
+  const float* numbers = pending.numbers.const_data_ptr<float>();
+  result.loss = numbers[0];
+  result.grad_norm = numbers[1];
+  result.skipped = numbers[2] != 0.0f;
+  RSE_ASSERT(result.step == counters.step, "update {} read after {}", result.step, counters.step);
+  counters.step += 1;
+  counters.tokens += result.tokens;
+  step_times_ms.push_back(result.step_ms);
+  peak_bytes = std::max(peak_bytes, result.peak_bytes);
+  if (!result.skipped) {
+    counters.skipped_in_a_row = 0;
+    counters.recent_losses.push_back(result.loss);
+    if (counters.recent_losses.size() > kRecentLosses) counters.recent_losses.pop_front();
+  } else {
+    counters.skipped += 1;
+    counters.skipped_in_a_row += 1;
+  }
+  return result;
+}
+
+NamedTensors Replica::weights() const {
+  NamedTensors all;
+  for (const auto& item : encoder_->named_parameters()) all.emplace_back(item.key(), item.value());
+  for (const auto& item : encoder_->named_buffers()) all.emplace_back(item.key(), item.value());
+  return all;
+}
+
+void Replica::load(const std::filesystem::path& model_file, const std::filesystem::path& optimizer_file) {
+  const torch::NoGradGuard no_grad;
+  const SafetensorsContent content = read_safetensors(model_file);
+  const SafetensorsContent state = read_safetensors(optimizer_file);
+  const NamedTensors mine = weights();
+  if (content.tensors.size() != mine.size()) {
+    throw_user_error("{}: {} tensors, expected {}", model_file.string(), content.tensors.size(), mine.size());
+  }
+  std::vector<torch::Tensor> loaded;  // checked in full before anything changes
+  for (const auto& [name, tensor] : mine) loaded.push_back(expect_tensor(content, name, tensor, model_file));
+  optimizer_.load_state(state, optimizer_file);
+  for (size_t i = 0; i < mine.size(); ++i) torch::Tensor(mine[i].second).copy_(loaded[i]);
+}
+
+}  // namespace rse

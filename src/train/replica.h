@@ -1,0 +1,99 @@
+// One (arm, seed) of a run: its model, its optimizer and its counters.
+//
+// Order of calls: Replica -> update() each step -> read() of the pending update, at most a step later, so
+// that the host need not wait for the device. Invariant: the state is the parameters, the optimizer's state
+// and the counters; every random draw is keyed by (seed, step), so a replica with loaded state continues as
+// if it had never stopped.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "eval/device_batch.h"
+#include "nn/encoder.h"
+#include "train/device.h"
+#include "train/optimizer.h"
+#include "train/run_config.h"
+
+namespace rse {
+
+// Updates in a row that may be skipped before the run ends.
+inline constexpr int64_t kMaxSkippedInARow = 5;
+
+// The reported final training loss is the mean over this many last updates.
+inline constexpr size_t kRecentLosses = 50;
+
+struct ReplicaCounters {
+  int64_t step = 0;  // updates tried
+  int64_t tokens = 0;
+  int64_t skipped = 0;
+  int64_t skipped_in_a_row = 0;
+  std::deque<double> recent_losses;  // of applied updates, newest last
+};
+
+// What one update measured.
+struct UpdateResult {
+  int64_t step = 0;   // counted from 0
+  int64_t order = 0;  // the arm's place among the arms of this step
+  int64_t tokens = 0;
+  LearningRates rates;
+  double loss = 0;  // mean over the update's targets, nats
+  double grad_norm = 0;
+  bool skipped = false;
+  double step_ms = 0;
+  int64_t peak_bytes = -1;  // above what was allocated before the update; -1: not counted
+};
+
+class Replica {
+ public:
+  Replica(const ArmConfig& arm, uint64_t seed, const TrainConfig& train, const torch::Device& device);
+
+  // An update on its way through the device.
+  struct Pending {
+    UpdateResult known;  // what the host knows already
+    StepClock clock;
+    torch::Tensor numbers;  // [3] on the host: loss, gradient norm, skipped; valid once the clock has stopped
+  };
+
+  // One update on the micro-batches of `step` (from 0); targets: theirs in total.
+  Pending update(int64_t step, const std::vector<DeviceBatch>& micro_batches, int64_t targets,
+                 int64_t tokens);
+
+  // Waits for the update and counts it. Updates are read in the order in which they were made; the caller
+  // ends the run once counters.skipped_in_a_row reaches kMaxSkippedInARow.
+  UpdateResult read(Pending pending);
+
+  // Adds the gradients of the update's loss (mean over `targets`) and returns it, a scalar on the device.
+  torch::Tensor backward(int64_t step, const std::vector<DeviceBatch>& micro_batches, int64_t targets);
+
+  const ArmConfig& arm() const { return arm_; }
+  uint64_t seed() const { return seed_; }
+  std::string label() const;  // "rse.seed1": names files and TensorBoard runs
+  Encoder& encoder() { return encoder_; }
+  const AdamW& optimizer() const { return optimizer_; }
+  const torch::Device& device() const { return device_; }
+  LearningRates rates(int64_t step) const;
+
+  ReplicaCounters counters;
+  std::vector<double> step_times_ms;  // of every update read
+  int64_t peak_bytes = -1;            // largest of all updates
+
+  // Parameters and buffers by name.
+  NamedTensors weights() const;
+  // Copies from files written by write_safetensors(weights()) and write_safetensors(optimizer().state()).
+  void load(const std::filesystem::path& model_file, const std::filesystem::path& optimizer_file);
+
+ private:
+  ArmConfig arm_;
+  uint64_t seed_;
+  TrainConfig train_;
+  torch::Device device_;
+  Encoder encoder_;
+  AdamW optimizer_;
+};
+
+}  // namespace rse

@@ -1,0 +1,200 @@
+#include "train/report.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "core/check.h"
+#include "core/file.h"
+#include "core/hash.h"
+#include "core/logging.h"
+
+namespace rse {
+namespace {
+
+std::string format_mfu(std::optional<double> mfu) {
+  return mfu ? fmt::format("{:.1f}%", 100 * *mfu) : "unknown";
+}
+
+// Share of the device's peak that the model's own FLOP reach (Chowdhery et al. 2022, appendix B).
+std::optional<double> mfu_of(double tokens_per_second, double flop_per_token, double peak_flops) {
+  if (peak_flops <= 0) return std::nullopt;
+  return tokens_per_second * flop_per_token / peak_flops;
+}
+
+std::string plateau_sentence(const ReplicaSummary& row, double unigram_entropy) {
+  return fmt::format(
+      "{}, seed {}: validation NLL {:.3f} is not {:g} nats below the unigram entropy {:.3f}: still on the "
+      "unigram plateau: says nothing about the method",
+      row.arm, row.seed, row.validation_nll, kPlateauMargin, unigram_entropy);
+}
+
+void log_token_file(const char* key, const TokenFile& file) {
+  spdlog::info("{}: {}: {} documents, {} tokens, {} pieces, unigram entropy {:.3f} nats", key,
+               file.path().string(), file.documents(), format_count(static_cast<double>(file.tokens())),
+               file.vocab_size(), file.unigram_entropy());
+}
+
+nlohmann::ordered_json row_json(const ReplicaSummary& row) {
+  const auto or_null = [](const std::optional<double>& value) {
+    return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json();
+  };
+  return {{"arm", row.arm},
+          {"seed", row.seed},
+          {"steps", row.steps},
+          {"tokens", row.tokens},
+          {"skipped_updates", row.skipped},
+          {"train_loss", or_null(row.train_loss)},
+          {"validation_nll", row.validation_nll},
+          {"on_unigram_plateau", row.on_plateau},
+          {"step_ms_median", row.step_ms},
+          {"step_ms_interquartile_range", row.step_ms_spread},
+          {"tokens_per_second", row.tokens_per_second},
+          {"mfu", or_null(row.mfu)},
+          {"memory_bytes",
+           row.memory_bytes < 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(row.memory_bytes)},
+          {"parameters", row.cost.parameters},
+          {"position_parameters", row.cost.position_parameters},
+          {"decay_parameters", decay_parameters(row.cost)},
+          {"table_bytes", row.cost.table_bytes},
+          {"flop_per_token", row.cost.flop_per_token},
+          {"flop_formula", row.cost.flop_formula}};
+}
+
+}  // namespace
+
+ModelReport report_arm(const EncoderImpl& encoder, const RunSettings& settings) {
+  ReportSettings report;
+  report.seq_len = settings.data.seq_len;
+  report.tokens = settings.train.batch_size * settings.data.seq_len;
+  report.target_share = settings.data.mask.probability;
+  report.bf16 = settings.train.precision == Precision::kBf16;
+  return report_model(encoder, report);
+}
+
+int64_t decay_parameters(const ModelReport& report) {
+  for (const ParameterGroup& group : report.groups) {
+    if (group.name == "decay") return group.parameters;
+  }
+  return 0;
+}
+
+void log_run_header(const RunConfig& config, const DeviceDescription& device, const TokenFile& train_file,
+                    const TokenFile& valid_file, const std::vector<Replica*>& replicas) {
+  const std::string effective = config.dump();
+  spdlog::info("configuration {}, digest of the effective settings {}", config.source.string(),
+               hex64(xxh64(effective.data(), effective.size())));
+  spdlog::info("device: {}, {}, peak rate for MFU {}", device.name,
+               config.base.train.precision == Precision::kBf16 ? "bf16 autocast" : "float32",
+               device.peak_flops > 0 ? format_count(device.peak_flops) + "FLOP/s" : "unknown");
+  log_token_file("data.train", train_file);
+  log_token_file("data.valid", valid_file);
+  spdlog::info(
+      "seeds {}; {} steps of {} x {} sequences of up to {} tokens; arms advance interleaved, their order "
+      "rotates",
+      fmt::join(config.base.train.seeds, ", "), config.base.train.steps, config.base.train.accumulation,
+      config.base.train.batch_size, config.base.data.seq_len);
+  for (Replica* replica : replicas) {
+    const ModelReport cost = report_arm(*replica->encoder(), config.base);
+    const ArmConfig& arm = replica->arm();
+    spdlog::info("arm {}: {}", arm.name,
+                 arm.differs.empty() ? "the base settings" : fmt::format("differs in {}", arm.differs));
+    spdlog::info("arm {}: {} parameters (position method's own {}, decay {}), tables {}, attention: {}",
+                 arm.name, cost.parameters, cost.position_parameters, decay_parameters(cost),
+                 format_bytes(static_cast<double>(cost.table_bytes)),
+                 replica->encoder()->position().describe(replica->device()));
+    spdlog::info("arm {}: {} FLOP a token = {}", arm.name, format_count(cost.flop_per_token),
+                 cost.flop_formula);
+    spdlog::info("arm {}: learning rate {:g}{}", arm.name, arm.learning_rate,
+                 arm.has_decay() ? fmt::format(", of the decay {:g}", arm.decay_learning_rate) : "");
+  }
+}
+
+std::string progress_line(const Replica& replica, const UpdateResult& update, int64_t steps,
+                          double flop_per_token, double peak_flops, double eta_seconds) {
+  const double rate = 1e3 * static_cast<double>(update.tokens) / update.step_ms;
+  return fmt::format("step {}/{} {} seed {}: loss {:.4f}{} lr {:.3g}{} {} tok/s MFU {} ETA {}",
+                     update.step + 1, steps, replica.arm().name, replica.seed(), update.loss,
+                     update.skipped ? " (skipped)" : "", update.rates.base,
+                     replica.arm().has_decay() ? fmt::format(" decay lr {:.3g}", update.rates.decay) : "",
+                     format_count(std::round(rate)), format_mfu(mfu_of(rate, flop_per_token, peak_flops)),
+                     format_duration(eta_seconds));
+}
+
+ReplicaSummary summarize(const Replica& replica, const ModelReport& cost, double validation_nll,
+                         double unigram_entropy, double peak_flops) {
+  const ReplicaCounters& counters = replica.counters;
+  ReplicaSummary row;
+  row.arm = replica.arm().name;
+  row.seed = replica.seed();
+  row.cost = cost;
+  row.steps = counters.step;
+  row.tokens = counters.tokens;
+  row.skipped = counters.skipped;
+  if (!counters.recent_losses.empty()) {
+    row.train_loss = std::accumulate(counters.recent_losses.begin(), counters.recent_losses.end(), 0.0) /
+                     static_cast<double>(counters.recent_losses.size());
+  }
+  row.validation_nll = validation_nll;
+  row.on_plateau = !(validation_nll < unigram_entropy - kPlateauMargin);
+  if (!replica.step_times_ms.empty()) {
+    row.step_ms = quantile(replica.step_times_ms, 0.5);
+    row.step_ms_spread = quantile(replica.step_times_ms, 0.75) - quantile(replica.step_times_ms, 0.25);
+    row.tokens_per_second =
+        1e3 * static_cast<double>(counters.tokens) / static_cast<double>(counters.step) / row.step_ms;
+    row.mfu = mfu_of(row.tokens_per_second, cost.flop_per_token, peak_flops);
+  }
+  // Gradients live only inside an update, so the peak above its start holds them.
+  if (replica.peak_bytes >= 0) row.memory_bytes = cost.state_bytes * 3 / 4 + replica.peak_bytes;
+  return row;
+}
+
+std::string summary_table(const std::vector<ReplicaSummary>& summaries, double unigram_entropy) {
+  std::string text = fmt::format("{:<16} {:>6} {:>10} {:>10} {:>18} {:>9} {:>8} {:>10} {:>11} {:>7}\n", "arm",
+                                 "seed", "train loss", "valid NLL", "step ms (IQR)", "tok/s", "MFU", "memory",
+                                 "parameters", "skipped");
+  for (const ReplicaSummary& row : summaries) {
+    text += fmt::format("{:<16} {:>6} {:>10} {:>10.4f} {:>18} {:>9} {:>8} {:>10} {:>11} {:>7}\n", row.arm,
+                        row.seed, row.train_loss ? fmt::format("{:.4f}", *row.train_loss) : "none",
+                        row.validation_nll, fmt::format("{:.2f} ({:.2f})", row.step_ms, row.step_ms_spread),
+                        format_count(std::round(row.tokens_per_second)), format_mfu(row.mfu),
+                        row.memory_bytes < 0 ? "-" : format_bytes(static_cast<double>(row.memory_bytes)),
+                        row.cost.parameters, row.skipped);
+  }
+  text += fmt::format("train loss: mean of the last {} updates; unigram entropy of the data: {:.4f} nats",
+                      kRecentLosses, unigram_entropy);
+  for (const ReplicaSummary& row : summaries) {
+    if (row.on_plateau) text += fmt::format("\n{}", plateau_sentence(row, unigram_entropy));
+  }
+  return text;
+}
+
+void write_summary(const std::filesystem::path& path, const std::vector<ReplicaSummary>& summaries,
+                   double unigram_entropy, const DeviceDescription& device) {
+  nlohmann::ordered_json summary = {{"device", device.name},
+                                    {"peak_flops", device.peak_flops},
+                                    {"process_peak_bytes", process_peak_bytes()},
+                                    {"unigram_entropy", unigram_entropy},
+                                    {"train_loss_updates", kRecentLosses},
+                                    {"replicas", nlohmann::ordered_json::array()},
+                                    {"notes", nlohmann::ordered_json::array()}};
+  for (const ReplicaSummary& row : summaries) {
+    summary["replicas"].push_back(row_json(row));
+    if (row.on_plateau) summary["notes"].push_back(plateau_sentence(row, unigram_entropy));
+  }
+  write_file_atomically(path, summary.dump(2) + "\n");
+}
+
+double quantile(std::vector<double> values, double q) {
+  RSE_ASSERT(!values.empty(), "a quantile of nothing");
+  std::sort(values.begin(), values.end());
+  const double place = q * static_cast<double>(values.size() - 1);
+  const auto below = static_cast<size_t>(place);
+  const size_t above = std::min(below + 1, values.size() - 1);
+  return values[below] + (place - static_cast<double>(below)) * (values[above] - values[below]);
+}
+
+}  // namespace rse

@@ -1,0 +1,68 @@
+// What a run tells a person: the header at its start, progress lines, and the summary at its end.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/token_file.h"
+#include "nn/model_report.h"
+#include "train/device.h"
+#include "train/replica.h"
+#include "train/run_config.h"
+
+namespace rse {
+
+// An arm whose validation NLL is less than this below the unigram entropy knows little beyond word
+// frequencies.
+inline constexpr double kPlateauMargin = 0.3;  // nats
+
+// What the model of an arm costs in a run of `settings`, one micro-batch at a time.
+ModelReport report_arm(const EncoderImpl& encoder, const RunSettings& settings);
+
+// Raw decay parameters of the model.
+int64_t decay_parameters(const ModelReport& report);
+
+// Logs the file read, the settings' digest, device, seeds, data with its unigram entropy, and each arm's cost
+// and backend. replicas: those of the first seed, one an arm.
+void log_run_header(const RunConfig& config, const DeviceDescription& device, const TokenFile& train_file,
+                    const TokenFile& valid_file, const std::vector<Replica*>& replicas);
+
+// "step 50/3000 rse seed 1 loss 5.4321 lr 2.5e-04 decay lr 5e-03 1.2M tok/s MFU 31.0% ETA 4m05s".
+std::string progress_line(const Replica& replica, const UpdateResult& update, int64_t steps,
+                          double flop_per_token, double peak_flops, double eta_seconds);
+
+// One (arm, seed) at the end of a run.
+struct ReplicaSummary {
+  std::string arm;
+  uint64_t seed = 0;
+  ModelReport cost;
+  int64_t steps = 0;
+  int64_t tokens = 0;
+  int64_t skipped = 0;
+  std::optional<double> train_loss;  // mean of the last kRecentLosses updates; none: all were skipped
+  double validation_nll = 0;
+  double step_ms = 0;         // median
+  double step_ms_spread = 0;  // interquartile range
+  double tokens_per_second = 0;
+  std::optional<double> mfu;
+  int64_t memory_bytes = -1;  // state and the peak above it, on the device; -1: not counted
+  bool on_plateau = false;
+};
+
+ReplicaSummary summarize(const Replica& replica, const ModelReport& cost, double validation_nll,
+                         double unigram_entropy, double peak_flops);
+
+// The table for the terminal, one row an (arm, seed), and a sentence for each arm on the plateau.
+std::string summary_table(const std::vector<ReplicaSummary>& summaries, double unigram_entropy);
+
+// summary.json: the same numbers, the device, and the sentences.
+void write_summary(const std::filesystem::path& path, const std::vector<ReplicaSummary>& summaries,
+                   double unigram_entropy, const DeviceDescription& device);
+
+// q in [0, 1], linear between the two nearest values; values not empty.
+double quantile(std::vector<double> values, double q);
+
+}  // namespace rse

@@ -1,0 +1,40 @@
+// TensorBoard event files with scalars, written by hand: TFRecord framing (length, masked CRC32C of the
+// length, data, masked CRC32C of the data) around Event protocol buffers.
+//
+// Order of calls: EventFile(folder) -> scalar(...) -> flush(); one file a folder, and TensorBoard shows a
+// folder as one run. Formats: tensorflow/core/lib/io/record_writer.h and tensorflow/core/util/event.proto,
+// summary.proto.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <string>
+
+namespace rse {
+
+// CRC-32C (Castagnoli), as iSCSI uses it (RFC 3720, appendix B.4).
+uint32_t crc32c(const void* data, size_t size);
+
+// TFRecord's masking of a checksum: rotated right by 15 bits, plus a constant.
+uint32_t masked_crc32c(const void* data, size_t size);
+
+class EventFile {
+ public:
+  // Creates `folder` and one new event file in it. UserError where it cannot be written.
+  explicit EventFile(const std::filesystem::path& folder);
+  ~EventFile();
+  EventFile(const EventFile&) = delete;
+  EventFile& operator=(const EventFile&) = delete;
+
+  void scalar(const std::string& tag, int64_t step, double value);
+  void flush();
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  void write_record(const std::string& event);
+  std::filesystem::path path_;
+  std::FILE* file_ = nullptr;
+};
+
+}  // namespace rse
