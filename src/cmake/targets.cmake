@@ -13,6 +13,11 @@ add_library(rse_options INTERFACE)
 target_compile_options(rse_options INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Werror>
   $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Werror>)
+# GCC 13 warns about code of its own library when LibTorch's small vectors are inlined into ours.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 13)
+  target_compile_options(rse_options INTERFACE
+    $<$<COMPILE_LANGUAGE:CXX>:-Wno-error=array-bounds;-Wno-error=stringop-overflow;-Wno-error=stringop-overread>)
+endif()
 target_include_directories(rse_options INTERFACE
   $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src>)
 if(RSE_ASAN)
@@ -27,6 +32,8 @@ file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/include_first)
 file(CREATE_LINK ${_fmt_include}/fmt ${CMAKE_BINARY_DIR}/include_first/fmt SYMBOLIC)
 add_library(rse_torch INTERFACE)
 target_link_libraries(rse_torch INTERFACE ${TORCH_LIBRARIES})
+# libtorch.so exports std::filesystem symbols of another libstdc++ (remove_all crashes): the system's comes first.
+target_link_options(rse_torch INTERFACE "LINKER:--push-state,--no-as-needed" -lstdc++ "LINKER:--pop-state")
 target_include_directories(rse_torch SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/include_first ${TORCH_INCLUDE_DIRS})
 
 add_library(rse_torch_pch OBJECT ${CMAKE_SOURCE_DIR}/src/cmake/torch_pch.cpp)
