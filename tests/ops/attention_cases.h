@@ -5,6 +5,7 @@
 #include <torch/torch.h>
 
 #include <cstdint>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,7 @@ struct Target {
   torch::DeviceType device;
   Backend backend;
 };
+inline void PrintTo(const Target& target, std::ostream* stream) { *stream << target.name; }
 
 enum class InputLayout {
   kContiguous,

@@ -1,4 +1,4 @@
-"""The operator library as Python sees it: load_library, opcheck, gradcheck, the refused second-order gradient.
+"""The operator library as Python sees it: load_library, opcheck, gradcheck, no second-order gradient.
 
 usage: opcheck_test.py path/to/librse_ops.so path/to/libtorch
 Ends with 77 (ctest: skipped) where this Python has not the very torch that the library was built with.
@@ -47,7 +47,8 @@ class OperatorTest(unittest.TestCase):
     def test_schema_is_the_specified_one(self):
         self.assertEqual(
             str(torch.ops.rse.attention.default._schema),
-            "rse::attention(Tensor q, Tensor k, Tensor v, Tensor decay, *, Tensor? cu_seqlens=None, int max_seqlen=0, "
+            "rse::attention(Tensor q, Tensor k, Tensor v, Tensor decay, *, "
+            "Tensor? cu_seqlens=None, int max_seqlen=0, "
             'bool causal=False, int window=0, str mass="per_side", bool self_key=True, str remainder="drop", '
             "float rotary_base=10000., float? scale=None, float skip_below=9.9999999999999995e-08, "
             "bool deterministic=False) -> (Tensor out, Tensor rem)")
@@ -75,7 +76,7 @@ class OperatorTest(unittest.TestCase):
                     shape = (7, 2, 8)
                 with self.subTest(device=device, mode=mode):
                     self.assertTrue(torch.autograd.gradcheck(
-                        lambda q, k, v, decay: torch.ops.rse.attention(q, k, v, decay, skip_below=0.0, **mode),
+                        lambda *args: torch.ops.rse.attention(*args, skip_below=0.0, **mode),
                         inputs(shape, device=device), atol=1e-7, rtol=1e-5))
 
     def test_second_order_gradient_is_refused(self):
@@ -114,7 +115,7 @@ class OperatorTest(unittest.TestCase):
 
     def test_user_error_is_a_runtime_error(self):
         q, k, v, decay = inputs((1, 5, 2, 8))
-        with self.assertRaisesRegex(RuntimeError, r"attention: mass is 'both', expected 'per_side' or 'shared'"):
+        with self.assertRaisesRegex(RuntimeError, "attention: mass is 'both', expected 'per_side' or 'shared'"):
             torch.ops.rse.attention(q, k, v, decay, mass="both")
         with self.assertRaisesRegex(RuntimeError, r"attention: window is -1, expected"):
             torch.ops.rse.attention(q, k, v, decay, window=-1)

@@ -1,6 +1,7 @@
 // The backends under test: suites Cpu/... and Gpu/...; the latter are skipped where no GPU is.
 #pragma once
 
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
@@ -24,6 +25,8 @@ class TargetTest : public testing::TestWithParam<Target> {
  protected:
   void SetUp() override {
     if (GetParam().device == torch::kCUDA && !torch::cuda::is_available()) GTEST_SKIP() << "no GPU";
+    // The reference is many small operators here: on a busy machine their threads only wait for each other.
+    at::set_num_threads(GetParam().backend == Backend::kReference ? 1 : 2);
   }
 
   AttentionResult attend(const CaseTensors& t, AttentionOptions options) const {
