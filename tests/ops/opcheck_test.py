@@ -115,7 +115,7 @@ class OperatorTest(unittest.TestCase):
 
     def test_user_error_is_a_runtime_error(self):
         q, k, v, decay = inputs((1, 5, 2, 8))
-        with self.assertRaisesRegex(RuntimeError, "attention: mass is 'both', expected 'per_side' or 'shared'"):
+        with self.assertRaisesRegex(RuntimeError, "mass is 'both', expected 'per_side' or 'shared'"):
             torch.ops.rse.attention(q, k, v, decay, mass="both")
         with self.assertRaisesRegex(RuntimeError, r"attention: window is -1, expected"):
             torch.ops.rse.attention(q, k, v, decay, window=-1)
