@@ -164,8 +164,9 @@ std::string summary_table(const std::vector<ReplicaSummary>& summaries, double u
                         row.memory_bytes < 0 ? "-" : format_bytes(static_cast<double>(row.memory_bytes)),
                         row.cost.parameters, row.skipped);
   }
-  text += fmt::format("train loss: mean of the last {} updates; unigram entropy of the data: {:.4f} nats",
-                      kRecentLosses, unigram_entropy);
+  text += fmt::format(
+      "train loss: mean of the last {} updates; unigram entropy of the validation data: {:.4f} nats",
+      kRecentLosses, unigram_entropy);
   for (const ReplicaSummary& row : summaries) {
     if (row.on_plateau) text += fmt::format("\n{}", plateau_sentence(row, unigram_entropy));
   }

@@ -15,8 +15,8 @@
 
 namespace rse {
 
-// An arm whose validation NLL is less than this below the unigram entropy knows little beyond word
-// frequencies.
+// An arm whose validation NLL is less than this below the validation data's unigram entropy knows little
+// beyond word frequencies.
 inline constexpr double kPlateauMargin = 0.3;  // nats
 
 // What the model of an arm costs in a run of `settings`, one micro-batch at a time.

@@ -74,7 +74,7 @@ std::vector<ReplicaSummary> Trainer::run(const std::filesystem::path& run_folder
     if (due(step_, base.validation.every, base.train.steps)) validate();
     if (due(step_, base.checkpoint.every, base.train.steps)) save(run_folder);
   }
-  const double entropy = train_file_.unigram_entropy();
+  const double entropy = valid_file_.unigram_entropy();  // what the validation NLL is compared with
   std::vector<ReplicaSummary> summaries;
   for (size_t i = 0; i < replicas_.size(); ++i) {
     summaries.push_back(summarize(*replicas_[i], costs_[i % config_.arms.size()], validation_nll_[i], entropy,

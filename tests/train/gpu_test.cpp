@@ -1,0 +1,66 @@
+// The training loop on CUDA: results read late, updates cancelled on the device, times and memory from the
+// device.
+#include <limits>
+
+#include "tests/support.h"
+#include "tests/train/toy_run.h"
+
+namespace rse {
+namespace {
+
+class GpuTrainer : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!torch::cuda::is_available()) GTEST_SKIP() << "no CUDA device";
+  }
+  std::filesystem::path run_folder() const {
+    std::filesystem::create_directories(toy_.path("run"));
+    return toy_.path("run");
+  }
+  ToyRun toy_;
+  torch::Device device_ = torch::Device(torch::kCUDA, 0);
+};
+
+TEST_F(GpuTrainer, TrainsAsOnTheCpuAndMeasuresMemory) {
+  const RunConfig config = toy_.config(kTwoArms);
+  toy_.train(config, "cpu");
+  Trainer trainer(config, toy_.train_file(), toy_.valid_file(), device_);
+  const auto summaries = trainer.run(run_folder());
+  for (size_t i = 0; i < summaries.size(); ++i) {
+    EXPECT_NEAR(summaries[i].validation_nll, toy_.summaries[i].validation_nll, 1e-3);
+    EXPECT_GT(summaries[i].memory_bytes, 0);
+    EXPECT_GT(summaries[i].step_ms, 0.0);
+  }
+  EXPECT_EQ(metric_lines(run_folder(), "update").size(), 8u);
+}
+
+TEST_F(GpuTrainer, CountsSkippedUpdatesExactlyAndEndsTheRun) {
+  const RunConfig config = toy_.config(kTwoArms, {"train.steps=20", "train.precision=bf16"});
+  Trainer trainer(config, toy_.train_file(), toy_.valid_file(), device_);
+  Replica& poisoned = *trainer.replicas()[1];
+  {
+    const torch::NoGradGuard no_grad;
+    poisoned.encoder()->named_parameters()["head_bias"].fill_(std::numeric_limits<float>::quiet_NaN());
+  }
+  EXPECT_THAT([&] { trainer.run(run_folder()); },
+              testing::ThrowsMessage<TrainingFailed>(testing::HasSubstr("up to step 5")));
+  EXPECT_EQ(poisoned.counters.skipped, kMaxSkippedInARow);
+  EXPECT_EQ(trainer.replicas()[0]->counters.skipped, 0);
+}
+
+TEST_F(GpuTrainer, DeterministicRunsAreBitEqual) {
+  const RunConfig config = toy_.config(kTwoArms, {"train.deterministic=true", "train.precision=bf16"});
+  configure_torch(config.base.train);
+  Trainer first(config, toy_.train_file(), toy_.valid_file(), device_);
+  Trainer second(config, toy_.train_file(), toy_.valid_file(), device_);
+  std::filesystem::create_directories(toy_.path("second"));
+  first.run(run_folder());
+  second.run(toy_.path("second"));
+  at::globalContext().setDeterministicAlgorithms(false, false);
+  for (size_t i = 0; i < first.replicas().size(); ++i) {
+    EXPECT_TRUE(bit_equal(first.replicas()[i]->weights(), second.replicas()[i]->weights()));
+  }
+}
+
+}  // namespace
+}  // namespace rse
