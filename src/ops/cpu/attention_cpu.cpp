@@ -12,6 +12,7 @@
 #include "ops/attention_problem.h"
 #include "ops/cpu/kernels.h"
 #include "ops/cpu/packing.h"
+#include "ops/cpu/parallel.h"
 
 namespace rse::ops {
 namespace cpu {
@@ -35,7 +36,7 @@ const Kernels<T>& kernels() {
 template <typename T, typename Task>
 void run_tasks(int64_t count, int64_t scratch_size, const Task& task) {
   std::atomic<int64_t> next{0};
-  at::parallel_for(0, std::min<int64_t>(count, at::get_num_threads()), 1, [&](int64_t, int64_t) {
+  parallel_for(0, std::min<int64_t>(count, at::get_num_threads()), 1, [&](int64_t, int64_t) {
     const torch::Tensor scratch = torch::empty({scratch_size}, kScalarType<T>);
     for (int64_t n = next++; n < count; n = next++) task(n, scratch.data_ptr<T>());
   });
@@ -99,7 +100,7 @@ void compute_key_norms(PackedProblem<T>& packed) {
   torch::Tensor after = torch::empty_like(before);
   T* const to_before = before.data_ptr<T>();
   T* const to_after = after.data_ptr<T>();
-  at::parallel_for(0, packed.heads_in_all(), 1, [&](int64_t begin, int64_t end) {
+  parallel_for(0, packed.heads_in_all(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t head = begin; head < end; ++head) {
       for (const DocumentBlock& block : packed.blocks) {
         if (block.index > 0) continue;

@@ -1,8 +1,8 @@
 #include "ops/cpu/packing.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
+
+#include "ops/cpu/parallel.h"
 
 namespace rse::ops::cpu {
 namespace {
@@ -60,7 +60,7 @@ torch::Tensor pack_rows(const torch::Tensor& source, int64_t stride, const Rotat
   torch::Tensor rows = torch::empty({batch * heads, seq, stride}, kScalarType<T>);
   const T* const from = converted.const_data_ptr<T>();
   T* const to = rows.data_ptr<T>();
-  at::parallel_for(0, batch * heads * seq, kRowsPerTask, [&](int64_t begin, int64_t end) {
+  parallel_for(0, batch * heads * seq, kRowsPerTask, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const int64_t n = r % seq, h = r / seq % heads, b = r / seq / heads;
       T* const row = to + r * stride;
@@ -81,7 +81,7 @@ torch::Tensor unpack_rows(const torch::Tensor& rows, const AttentionProblem& pro
   torch::Tensor result = torch::empty({problem.batch(), seq, heads, head_dim}, kScalarType<T>);
   const T* const from = rows.const_data_ptr<T>();
   T* const to = result.data_ptr<T>();
-  at::parallel_for(0, all_rows, kRowsPerTask, [&](int64_t begin, int64_t end) {
+  parallel_for(0, all_rows, kRowsPerTask, [&](int64_t begin, int64_t end) {
     std::vector<T> sum(head_dim);
     for (int64_t r = begin; r < end; ++r) {
       const int64_t n = r % seq, h = r / seq % heads, b = r / seq / heads;
