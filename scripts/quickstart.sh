@@ -56,7 +56,7 @@ fi
 
 echo "quickstart: text: $name; 1,024 pieces"
 build/release/bin/rse-data prepare --train "$home/text/train.txt" --valid "$home/text/valid.txt" \
-  --document-separator blank-line --vocab-size 1024 --output "$home/tokens" --force
+  --document-separator blank-line --vocab-size 1024 --output "$home/tokens"
 
 run=1
 while [ -e "$home/run-$run" ]; do run=$((run + 1)); done

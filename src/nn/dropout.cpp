@@ -1,11 +1,10 @@
 #include "nn/dropout.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 
 #include "core/check.h"
 #include "core/random.h"
+#include "ops/parallel.h"
 
 namespace rse {
 namespace {
@@ -18,7 +17,7 @@ torch::Tensor keep_mask_cpu(at::IntArrayRef sizes, double rate, uint64_t stream)
   torch::Tensor mask = torch::empty(sizes, torch::kBool);
   bool* keep = mask.data_ptr<bool>();
   const int64_t count = mask.numel();
-  at::parallel_for(0, (count + kDrawsPerCall - 1) / kDrawsPerCall, kGrain, [&](int64_t begin, int64_t end) {
+  parallel_for(0, (count + kDrawsPerCall - 1) / kDrawsPerCall, kGrain, [&](int64_t begin, int64_t end) {
     for (int64_t call = begin; call < end; ++call) {
       const auto bits = random_bits(stream, static_cast<uint64_t>(call));
       const int64_t first = call * kDrawsPerCall;

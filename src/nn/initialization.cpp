@@ -1,12 +1,11 @@
 #include "nn/initialization.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 
 #include "core/random.h"
+#include "ops/parallel.h"
 
 namespace rse {
 namespace {
@@ -33,19 +32,17 @@ void fill_normal(const torch::Tensor& tensor, uint64_t key, double std) {
   torch::Tensor host = torch::empty(tensor.sizes(), torch::kFloat32);
   float* values = host.data_ptr<float>();
   const int64_t count = host.numel();
-  at::parallel_for(0, (count + kNormalsPerCall - 1) / kNormalsPerCall, kGrain,
-                   [&](int64_t begin, int64_t end) {
-                     for (int64_t call = begin; call < end; ++call) {
-                       const auto bits = random_bits(key, static_cast<uint64_t>(call));
-                       double normals[kNormalsPerCall];
-                       box_muller(bits[0], bits[1], normals);
-                       box_muller(bits[2], bits[3], normals + 2);
-                       const int64_t first = call * kNormalsPerCall;
-                       const int64_t here = std::min(kNormalsPerCall, count - first);
-                       for (int64_t i = 0; i < here; ++i)
-                         values[first + i] = static_cast<float>(std * normals[i]);
-                     }
-                   });
+  parallel_for(0, (count + kNormalsPerCall - 1) / kNormalsPerCall, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t call = begin; call < end; ++call) {
+      const auto bits = random_bits(key, static_cast<uint64_t>(call));
+      double normals[kNormalsPerCall];
+      box_muller(bits[0], bits[1], normals);
+      box_muller(bits[2], bits[3], normals + 2);
+      const int64_t first = call * kNormalsPerCall;
+      const int64_t here = std::min(kNormalsPerCall, count - first);
+      for (int64_t i = 0; i < here; ++i) values[first + i] = static_cast<float>(std * normals[i]);
+    }
+  });
   tensor.copy_(host);
 }
 

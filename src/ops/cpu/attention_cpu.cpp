@@ -12,7 +12,7 @@
 #include "ops/attention_problem.h"
 #include "ops/cpu/kernels.h"
 #include "ops/cpu/packing.h"
-#include "ops/cpu/parallel.h"
+#include "ops/parallel.h"
 
 namespace rse::ops {
 namespace cpu {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "ops/cpu/parallel.h"
+#include "ops/parallel.h"
 
 namespace rse::ops::cpu {
 namespace {

@@ -1,7 +1,7 @@
 # The CPU kernel's sources, relative to src/ops, in RSE_OPS_CPU_SOURCES. One templated kernel, one file per
 # instruction set with its own flags; which one runs is decided at run time (cpu/dispatch.cpp).
 set(RSE_OPS_CPU_SOURCES
-  cpu/attention_cpu.cpp cpu/packing.cpp cpu/parallel.cpp cpu/dispatch.cpp cpu/kernels_generic.cpp)
+  cpu/attention_cpu.cpp cpu/packing.cpp cpu/dispatch.cpp cpu/kernels_generic.cpp)
 set(_kernel_flags -O3 -ffp-contract=fast)
 set(_kernel_files cpu/kernels_generic.cpp)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
@@ -15,14 +15,4 @@ set_source_files_properties(${_kernel_files} PROPERTIES SKIP_PRECOMPILE_HEADERS 
 if(_avx512_flags)
   set_source_files_properties(cpu/kernels_avx2.cpp PROPERTIES COMPILE_OPTIONS "${_kernel_flags};${_avx2_flags}")
   set_source_files_properties(cpu/kernels_avx512.cpp PROPERTIES COMPILE_OPTIONS "${_kernel_flags};${_avx512_flags}")
-endif()
-
-# at::parallel_for is OpenMP in its user's code. The wheel brings an OpenMP runtime of its own; linking that one
-# keeps a second pool of threads out of the process.
-find_package(OpenMP REQUIRED COMPONENTS CXX)
-set_source_files_properties(cpu/parallel.cpp PROPERTIES SKIP_PRECOMPILE_HEADERS ON COMPILE_OPTIONS
-  "${OpenMP_CXX_FLAGS}")
-file(GLOB RSE_OPS_CPU_LINKS ${TORCH_INSTALL_PREFIX}/lib/libgomp*.so*)
-if(NOT RSE_OPS_CPU_LINKS)
-  set(RSE_OPS_CPU_LINKS OpenMP::OpenMP_CXX)
 endif()

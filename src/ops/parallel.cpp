@@ -1,4 +1,4 @@
-#include "ops/cpu/parallel.h"
+#include "ops/parallel.h"
 
 #include <ATen/Parallel.h>
 
@@ -6,11 +6,11 @@
 #error "this file needs -fopenmp (cpu/sources.cmake): without it every call runs on one thread"
 #endif
 
-namespace rse::ops::cpu {
+namespace rse {
 
 void parallel_for(int64_t begin, int64_t end, int64_t grain,
                   const std::function<void(int64_t, int64_t)>& body) {
   at::parallel_for(begin, end, grain, body);
 }
 
-}  // namespace rse::ops::cpu
+}  // namespace rse
