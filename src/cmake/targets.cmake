@@ -32,8 +32,9 @@ file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/include_first)
 file(CREATE_LINK ${_fmt_include}/fmt ${CMAKE_BINARY_DIR}/include_first/fmt SYMBOLIC)
 add_library(rse_torch INTERFACE)
 target_link_libraries(rse_torch INTERFACE ${TORCH_LIBRARIES})
-# libtorch.so exports std::filesystem symbols of another libstdc++ (remove_all crashes): the system's comes first.
-target_link_options(rse_torch INTERFACE "LINKER:--push-state,--no-as-needed" -lstdc++ "LINKER:--pop-state")
+# libtorch.so exports std::filesystem symbols of another libstdc++: the system's comes first (see also
+# remove_tree in core/file.h). One option, so that nothing comes between its parts.
+target_link_options(rse_torch INTERFACE "LINKER:--push-state,--no-as-needed,-lstdc++,--pop-state")
 target_include_directories(rse_torch SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/include_first ${TORCH_INCLUDE_DIRS})
 
 add_library(rse_torch_pch OBJECT ${CMAKE_SOURCE_DIR}/src/cmake/torch_pch.cpp)

@@ -1,6 +1,7 @@
 #include "core/file.h"
 
 #include <fcntl.h>
+#include <ftw.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -51,6 +52,16 @@ void sync_directory(const std::filesystem::path& directory) {
   ::close(descriptor);
   errno = code;
   if (result != 0) fail("sync", target);
+}
+
+void remove_tree(const std::filesystem::path& path) {
+  constexpr int kOpenFolders = 16;
+  const auto remove_entry = [](const char* entry, const struct stat*, int, struct FTW*) {
+    return std::remove(entry);
+  };
+  if (::nftw(path.c_str(), remove_entry, kOpenFolders, FTW_DEPTH | FTW_PHYS) != 0 && errno != ENOENT) {
+    fail("remove", path);
+  }
 }
 
 AtomicFile::AtomicFile(std::filesystem::path path)

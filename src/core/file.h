@@ -20,6 +20,11 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
 // Flushes a directory's entries (after renames in it) to disk.
 void sync_directory(const std::filesystem::path& directory);
 
+// Removes a file, or a folder and everything in it (links are removed, not followed). A path that does not
+// exist is fine. By hand because std::filesystem::remove_all crashes in programs that link LibTorch:
+// libtorch.so exports a copy built against another libstdc++.
+void remove_tree(const std::filesystem::path& path);
+
 // A file being written under a temporary name beside `path`. commit() syncs and renames; destruction
 // without commit() removes the temporary file, so nothing half-written stays.
 class AtomicFile {

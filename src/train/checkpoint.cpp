@@ -1,5 +1,7 @@
 #include "train/checkpoint.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <charconv>
 #include <nlohmann/json.hpp>
@@ -47,9 +49,8 @@ json completion_mark(const fs::path& folder) {
 
 // The mark goes first, so that a removal cut short never leaves a folder that looks complete.
 void remove_checkpoint(const fs::path& folder) {
-  std::error_code ignored;
-  fs::remove(folder / kComplete, ignored);
-  fs::remove_all(folder, ignored);
+  remove_tree(folder / kComplete);
+  remove_tree(folder);
 }
 
 json parse_json_file(const fs::path& path) {
@@ -107,9 +108,9 @@ fs::path save_checkpoint(const fs::path& run_folder, int64_t step, const std::ve
   const fs::path temporary = target.parent_path() / fmt::format(".step-{}.tmp", step);
   if (fs::exists(target / kComplete))
     throw_user_error("{}: this checkpoint is there already", target.string());
+  remove_tree(target);
+  remove_tree(temporary);
   std::error_code error;
-  fs::remove_all(target, error);
-  fs::remove_all(temporary, error);
   fs::create_directories(temporary, error);
   if (error) throw_user_error("cannot create {}: {}", temporary.string(), error.message());
   try {
@@ -119,7 +120,11 @@ fs::path save_checkpoint(const fs::path& run_folder, int64_t step, const std::ve
     if (error)
       throw_user_error("cannot rename {} to {}: {}", temporary.string(), target.string(), error.message());
   } catch (...) {
-    fs::remove_all(temporary, error);
+    try {
+      remove_tree(temporary);
+    } catch (const UserError& second) {
+      spdlog::warn("{}", second.what());  // the first error is the one to report
+    }
     throw;
   }
   sync_directory(target.parent_path());

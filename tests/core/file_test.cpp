@@ -45,6 +45,18 @@ TEST(MappedFile, ShowsTheBytesAndRefusesFolders) {
   EXPECT_THAT([&] { MappedFile file(folder / "absent"); }, ThrowsUserError("No such file"));
 }
 
+TEST(RemoveTree, RemovesFilesFoldersAndLinksButNotWhatTheyPointTo) {
+  const TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "tree/inner");
+  write_file_atomically(folder / "tree/inner/file", "x");
+  write_file_atomically(folder / "kept", "y");
+  std::filesystem::create_symlink(folder / "kept", folder / "tree/link");
+  remove_tree(folder / "tree");
+  EXPECT_FALSE(std::filesystem::exists(folder / "tree"));
+  EXPECT_EQ(read_file(folder / "kept"), "y");
+  remove_tree(folder / "absent");
+}
+
 TEST(NearestWord, FindsMisspellingsAndNothingElse) {
   EXPECT_EQ(nearest_word("learning_rte", {"learning_rate", "weight_decay"}), "learning_rate");
   EXPECT_EQ(nearest_word("xyz", {"learning_rate", "weight_decay"}), "");
