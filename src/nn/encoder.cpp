@@ -14,8 +14,10 @@ EncoderImpl::EncoderImpl(const ModelConfig& config) : config_(config) {
   for (int64_t i = 0; i < config.layers; ++i) layers_->push_back(EncoderLayer(config, i));
   if (config.norm == NormPlacement::kPre)
     final_norm_ = register_module("final_norm", make_norm(config.width));
-  head_dense_ = register_module("head_dense", torch::nn::Linear(config.width, config.width));
-  head_norm_ = register_module("head_norm", make_norm(config.width));
+  if (config.head == HeadKind::kTransform) {
+    head_dense_ = register_module("head_dense", torch::nn::Linear(config.width, config.width));
+    head_norm_ = register_module("head_norm", make_norm(config.width));
+  }
   head_bias_ = register_parameter("head_bias", torch::zeros({config.vocab_size}));
 }
 
@@ -43,10 +45,11 @@ torch::Tensor EncoderImpl::embed(const torch::Tensor& input_ids, const SequenceL
   return dropout(hidden, config_.dropout, dropout_key, 0, DropoutSite::kEmbedding);
 }
 
-// hidden: [targets, width]. Devlin et al. 2019: dense, GELU, norm, then the transposed embedding and a bias.
+// hidden: [targets, width]. The transposed embedding and a bias; HeadKind::kTransform (Devlin et al. 2019)
+// puts a dense layer, GELU and norm before them.
 torch::Tensor EncoderImpl::predict(const torch::Tensor& hidden) {
-  const torch::Tensor normed = final_norm_ ? final_norm_(hidden) : hidden;
-  const torch::Tensor features = head_norm_(torch::gelu(head_dense_(normed)));
+  torch::Tensor features = final_norm_ ? final_norm_(hidden) : hidden;
+  if (head_dense_) features = head_norm_(torch::gelu(head_dense_(features)));
   return torch::linear(features, embedding_->weight, head_bias_);
 }
 

@@ -59,6 +59,8 @@ struct PositionConfig {
   void bind(ConfigBinder& b);
 };
 
+// What stands between the last norm and the tied decoder: nothing, or BERT's dense layer, GELU and norm.
+enum class HeadKind { kTied, kTransform };
 enum class NormPlacement { kPre, kPost };
 enum class Activation { kGelu, kGeglu };
 
@@ -79,7 +81,8 @@ struct ModelConfig {
   NormPlacement norm = NormPlacement::kPre;
   bool embedding_norm = false;
   Activation activation = Activation::kGelu;
-  double dropout = 0.0;  // of the embedding and of each residual branch
+  HeadKind head = HeadKind::kTied;  // learns faster in short runs than kTransform
+  double dropout = 0.0;             // of the embedding and of each residual branch
   double init_std = 0.02;
   PositionConfig position;
   AttentionConfig attention;

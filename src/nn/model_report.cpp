@@ -47,7 +47,8 @@ void count_flop(const EncoderImpl& encoder, const ReportSettings& settings, Mode
       2.0 * (4.0 * width * width + ffn_products * width * static_cast<double>(model.ffn_width));
   const double attention =
       encoder.position().attention_flops(settings.seq_len) / static_cast<double>(settings.seq_len);
-  const double head = 2.0 * (width * width + width * static_cast<double>(model.vocab_size));
+  const double transform = model.head == HeadKind::kTransform ? width * width : 0.0;
+  const double head = 2.0 * (transform + width * static_cast<double>(model.vocab_size));
   report.flop_per_token =
       3.0 * (static_cast<double>(model.layers) * (weights + attention) + settings.target_share * head);
   report.flop_formula = fmt::format("3 x ({} layers x ({} weights + {} attention at {}) + {:g} x {} head)",

@@ -178,8 +178,8 @@ torch::Tensor written_out(Encoder& encoder, const torch::Tensor& ids) {
     x = norm(x + attention(x), "layers.0.attention_norm");
     x = norm(x + ffn(x), "layers.0.ffn_norm");
   }
-  const torch::Tensor features = norm(gelu(linear(x, "head_dense")), "head_norm");
-  return torch::matmul(features, parameters["embedding.weight"].t()) + parameters["head_bias"];
+  if (config.head == HeadKind::kTransform) x = norm(gelu(linear(x, "head_dense")), "head_norm");
+  return torch::matmul(x, parameters["embedding.weight"].t()) + parameters["head_bias"];
 }
 
 TEST(Encoder, IsTheFormulaForEveryNormAndActivation) {
@@ -191,12 +191,14 @@ TEST(Encoder, IsTheFormulaForEveryNormAndActivation) {
       config.norm = norm;
       config.activation = activation;
       config.embedding_norm = activation == Activation::kGeglu;
+      config.head = norm == NormPlacement::kPre ? HeadKind::kTransform : HeadKind::kTied;
       Encoder encoder = small_encoder(config, 11, torch::kFloat64);
       for (auto& parameter : encoder->parameters())
         parameter.add_(0.05);  // biases and norm weights count too
       const torch::Tensor ids = token_ids(9, 2);
       EXPECT_LT(largest_difference(all_logits(encoder, ids, {0, 9}), written_out(encoder, ids)), 1e-10);
       EXPECT_EQ(encoder->named_parameters().contains("final_norm.weight"), norm == NormPlacement::kPre);
+      EXPECT_EQ(encoder->named_parameters().contains("head_dense.weight"), norm == NormPlacement::kPre);
     }
   }
 }

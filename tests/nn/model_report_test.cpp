@@ -24,7 +24,9 @@ TEST(ModelReport, CountsByHand) {
     auto expected = shared;
     if (method == PositionKind::kLearned) expected["position"] = 24 * 32;
     if (method == PositionKind::kRse) expected["decay"] = 2 * 2;
-    const Encoder encoder = small_encoder(small_config(method));
+    ModelConfig config = small_config(method);
+    config.head = HeadKind::kTransform;
+    const Encoder encoder = small_encoder(config);
     const ModelReport report = report_model(*encoder, {10, 100, 0.2, false});
     EXPECT_EQ(groups_of(report), expected) << method_label(method);
     int64_t total = 0;
@@ -40,6 +42,10 @@ TEST(ModelReport, CountsByHand) {
     const bool rotates = method == PositionKind::kRope || method == PositionKind::kRse;
     EXPECT_EQ(report.table_bytes, rotates ? 2 * 10 * 8 * 4 : 0);  // cos and sin, 10 positions, 8 pairs
     EXPECT_THAT(report.flop_formula, testing::HasSubstr("2 layers"));
+    config.head = HeadKind::kTied;
+    const ModelReport tied = report_model(*small_encoder(config), {10, 100, 0.2, false});
+    EXPECT_EQ(tied.parameters, total - 32 * 32 - 3 * 32);
+    EXPECT_NEAR(tied.flop_per_token, 3 * (forward - 0.2 * 2.0 * 1024), 1e-6);
   }
 }
 
