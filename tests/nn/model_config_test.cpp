@@ -79,7 +79,8 @@ TEST(ModelConfig, ErrorsNameFileLineAndKey) {
       {"position: {rse: {skip_below: 1}}", "position.rse.skip_below: '1'"},
       {"position: {rse: {self: true}}", "unknown key 'position.rse.self'"},
       {"attention: {backend: cuda}", "attention.backend: 'cuda'"},
-      {"head: 3", "unknown key 'head', did you mean 'heads'"},
+      {"haeds: 3", "unknown key 'haeds', did you mean 'heads'"},
+      {"head: dense", "m.yaml:1: head: 'dense': expected one of tied, transform"},
   };
   for (const auto& [text, message] : cases)
     EXPECT_THAT([&] { read(text); }, ThrowsUserError(message)) << text;
