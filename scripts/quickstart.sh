@@ -36,6 +36,7 @@ cmake --build --preset release --parallel "$(nproc)" --target rse-data rse-train
 
 home=runs/quickstart
 mkdir -p "$home/text"
+rm -f "$home/text/train.txt" "$home/text/valid.txt"
 
 # One twentieth of the text is held out for validation: every 20th chapter of the Bible, or every 20th stretch of 50
 # lines of your own files. A blank line is a document border.
@@ -54,6 +55,11 @@ else
   name="${texts[*]}"
 fi
 
+for part in train valid; do
+  [ -s "$home/text/$part.txt" ] && continue
+  echo "quickstart: error: $name: too little text; every 20th stretch of 50 lines is held out, so 350 lines at least" >&2
+  exit 2
+done
 echo "quickstart: text: $name; 1,024 pieces"
 build/release/bin/rse-data prepare --train "$home/text/train.txt" --valid "$home/text/valid.txt" \
   --document-separator blank-line --vocab-size 1024 --output "$home/tokens"

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -112,10 +113,14 @@ double worst_error(const Case& one, const Inputs& inputs, const Bounds& bounds) 
     reference.rse->skip_below = 0;
     const torch::Tensor out = forward(one, low, false), expected = forward(reference, high, false);
     const auto grads = gradients(one, low, out), expected_grads = gradients(reference, high, expected);
-    worst = std::max(worst, relative_error(out, expected.detach()) / bounds.out);
+    // std::max would lose a NaN, and with it the refusal to print.
+    const auto note = [&](double share) {
+      worst = std::isfinite(share) ? std::max(worst, share) : std::numeric_limits<double>::infinity();
+    };
+    note(relative_error(out, expected.detach()) / bounds.out);
     for (size_t n = 0; n < grads.size(); ++n) {
       const double error = relative_error(grads[n], expected_grads[n]);
-      worst = std::max(worst, error / (n == 3 ? bounds.decay_grad : bounds.qkv_grad));
+      note(error / (n == 3 ? bounds.decay_grad : bounds.qkv_grad));
     }
   }
   return worst;

@@ -38,14 +38,13 @@ void PositionConfig::bind(ConfigBinder& b) {
   b.field("rotary_base", rotary_base, between(0.0, 1e12));
   b.group("rse", rse);
   if (!b.reading()) return;
-  if (rotary_base != 0.0 && rotary_base < 1.0) {
-    throw_user_error("{}: {}: '{}': expected 0 (no rotation) or a number of at least 1",
-                     b.where("rotary_base"), b.path("rotary_base"), rotary_base);
+  if (rotary_base != 0.0 && rotary_base <= 1.0) {
+    throw_user_error("{}: {}: '{}': expected 0 (no rotation) or a number above 1", b.where("rotary_base"),
+                     b.path("rotary_base"), rotary_base);
   }
   if (rotary_base == 0.0 && method == PositionKind::kRope) {
-    throw_user_error(
-        "{}: {}: '0': expected a number of at least 1 with method 'rope' ('none' has no rotation)",
-        b.where("rotary_base"), b.path("rotary_base"));
+    throw_user_error("{}: {}: '0': expected a number above 1 with method 'rope' ('none' has no rotation)",
+                     b.where("rotary_base"), b.path("rotary_base"));
   }
 }
 

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <set>
 
 #include "core/check.h"
 #include "core/file.h"
@@ -27,9 +28,26 @@ std::optional<double> mfu_of(double tokens_per_second, double flop_per_token, do
 
 std::string plateau_sentence(const ReplicaSummary& row, double unigram_entropy) {
   return fmt::format(
-      "{}, seed {}: validation NLL {:.3f} is not {:g} nats below the unigram entropy {:.3f}: still on the "
+      "{}, seed {}: validation NLL {:.3f} is not below {:g} times the unigram entropy {:.3f}: still on the "
       "unigram plateau: says nothing about the method",
-      row.arm, row.seed, row.validation_nll, kPlateauMargin, unigram_entropy);
+      row.arm, row.seed, row.validation_nll, kPlateauShare, unigram_entropy);
+}
+
+// What the numbers do not allow one to say, in words.
+std::vector<std::string> caveats(const std::vector<ReplicaSummary>& summaries, double unigram_entropy) {
+  std::vector<std::string> notes;
+  std::set<std::string> arms;
+  std::set<uint64_t> seeds;
+  for (const ReplicaSummary& row : summaries) {
+    if (row.on_plateau) notes.push_back(plateau_sentence(row, unigram_entropy));
+    arms.insert(row.arm);
+    seeds.insert(static_cast<uint64_t>(row.seed));
+  }
+  if (arms.size() > 1 && seeds.size() < kSeedsForAVerdict) {
+    notes.push_back(fmt::format("{} seed{}: not enough seeds for a verdict between arms (at least {})",
+                                seeds.size(), seeds.size() == 1 ? "" : "s", kSeedsForAVerdict));
+  }
+  return notes;
 }
 
 void log_token_file(const char* key, const TokenFile& file) {
@@ -139,7 +157,7 @@ ReplicaSummary summarize(const Replica& replica, const ModelReport& cost, double
                      static_cast<double>(counters.recent_losses.size());
   }
   row.validation_nll = validation_nll;
-  row.on_plateau = !(validation_nll < unigram_entropy - kPlateauMargin);
+  row.on_plateau = !(validation_nll < kPlateauShare * unigram_entropy);
   if (!replica.step_times_ms.empty()) {
     row.step_ms = quantile(replica.step_times_ms, 0.5);
     row.step_ms_spread = quantile(replica.step_times_ms, 0.75) - quantile(replica.step_times_ms, 0.25);
@@ -167,9 +185,7 @@ std::string summary_table(const std::vector<ReplicaSummary>& summaries, double u
   text += fmt::format(
       "train loss: mean of the last {} updates; unigram entropy of the validation data: {:.4f} nats",
       kRecentLosses, unigram_entropy);
-  for (const ReplicaSummary& row : summaries) {
-    if (row.on_plateau) text += fmt::format("\n{}", plateau_sentence(row, unigram_entropy));
-  }
+  for (const std::string& note : caveats(summaries, unigram_entropy)) text += "\n" + note;
   return text;
 }
 
@@ -181,11 +197,8 @@ void write_summary(const std::filesystem::path& path, const std::vector<ReplicaS
                                     {"unigram_entropy", unigram_entropy},
                                     {"train_loss_updates", kRecentLosses},
                                     {"replicas", nlohmann::ordered_json::array()},
-                                    {"notes", nlohmann::ordered_json::array()}};
-  for (const ReplicaSummary& row : summaries) {
-    summary["replicas"].push_back(row_json(row));
-    if (row.on_plateau) summary["notes"].push_back(plateau_sentence(row, unigram_entropy));
-  }
+                                    {"notes", caveats(summaries, unigram_entropy)}};
+  for (const ReplicaSummary& row : summaries) summary["replicas"].push_back(row_json(row));
   write_file_atomically(path, summary.dump(2) + "\n");
 }
 

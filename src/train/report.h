@@ -15,9 +15,12 @@
 
 namespace rse {
 
-// An arm whose validation NLL is less than this below the validation data's unigram entropy knows little
-// beyond word frequencies.
-inline constexpr double kPlateauMargin = 0.3;  // nats
+// An arm whose validation NLL is above this share of the validation data's unigram entropy knows little
+// beyond word frequencies (evaluation.md section 7: a plateau near 6.0 where the entropy is 6.7).
+inline constexpr double kPlateauShare = 0.9;
+
+// With fewer seeds no sentence of the form "A is better than B" (evaluation.md section 5).
+inline constexpr size_t kSeedsForAVerdict = 5;
 
 // What the model of an arm costs in a run of `settings`, one micro-batch at a time.
 ModelReport report_arm(const EncoderImpl& encoder, const RunSettings& settings);

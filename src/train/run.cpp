@@ -48,6 +48,20 @@ int train(const RunConfig& config, const TokenFile& train_file, const TokenFile&
   return kExitOk;
 }
 
+// Settings that are legal, and seldom meant.
+void warn_of_traps(const RunSettings& settings) {
+  const TrainConfig& train = settings.train;
+  if (train.warmup_steps >= train.steps) {
+    spdlog::warn("train.warmup_steps: '{}' and train.steps: '{}': the run ends inside its warm-up",
+                 train.warmup_steps, train.steps);
+  }
+  std::error_code ignored;
+  if (fs::equivalent(settings.data.train, settings.data.valid, ignored)) {
+    spdlog::warn("data.valid: '{}' is the same file as data.train: its NLL is not one of held-out text",
+                 settings.data.valid);
+  }
+}
+
 }  // namespace
 
 int run_train_command(const TrainCommand& command) {
@@ -65,6 +79,7 @@ int run_train_command(const TrainCommand& command) {
   const TokenFile train_file = open_token_file(config.base.data.train, "data.train");
   const TokenFile valid_file = open_token_file(config.base.data.valid, "data.valid");
   resolve_vocabulary(config, train_file, valid_file);
+  warn_of_traps(config.base);
   if (!command.dry_run) return train(config, train_file, valid_file, device);
   fmt::print("{}", dry_run(config, train_file, valid_file, device));
   return kExitOk;

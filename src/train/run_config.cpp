@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <set>
 
 #include "core/check.h"
@@ -140,6 +141,13 @@ void RunSettings::bind(ConfigBinder& b) {
   b.group("logging", logging);
   b.group("checkpoint", checkpoint);
   b.field("output", output);
+  if (!b.reading()) return;
+  if (train.batch_size > std::numeric_limits<int32_t>::max() / data.seq_len) {
+    throw_user_error(
+        "{}: train.batch_size: '{}': expected at most {}, so that a batch of data.seq_len {} has below 2^31 "
+        "tokens",
+        b.where("train"), train.batch_size, std::numeric_limits<int32_t>::max() / data.seq_len, data.seq_len);
+  }
 }
 
 std::string RunConfig::dump() const {
@@ -191,6 +199,8 @@ void resolve_vocabulary(RunConfig& config, const TokenFile& train, const TokenFi
     throw_user_error("data.valid: {}: tokenizer {}, expected {} as in {}", valid.path().string(),
                      hex64(valid.tokenizer_hash()), hex64(train.tokenizer_hash()), train.path().string());
   }
+  config.base.model.vocab_size =
+      config.base.model.vocab_size == 0 ? train.vocab_size() : config.base.model.vocab_size;
   for (ArmConfig& arm : config.arms) {
     if (arm.model.vocab_size != 0 && arm.model.vocab_size != train.vocab_size()) {
       throw_user_error("{}: model.vocab_size: '{}' (arm {}): expected 0 or {}, the vocabulary of {}",

@@ -69,8 +69,7 @@ TEST(ModelConfig, ErrorsNameFileLineAndKey) {
       {"init_std: 0", "m.yaml:1: init_std"},
       {"activation: relu", "expected one of gelu, geglu"},
       {"position: {method: ropes}", "did you mean 'rope'"},
-      {"position: {method: rope, rotary_base: 0}",
-       "position.rotary_base: '0': expected a number of at least 1"},
+      {"position: {method: rope, rotary_base: 0}", "position.rotary_base: '0': expected a number above 1"},
       {"position: {rotary_base: 0.5}", "position.rotary_base: '0.5'"},
       {"position: {learned: {max_positions: 0}}", "position.learned.max_positions: '0'"},
       {"position:\n  rse:\n    decay: {scope: global, init: geometric}",
@@ -79,6 +78,8 @@ TEST(ModelConfig, ErrorsNameFileLineAndKey) {
       {"position: {rse: {skip_below: 1}}", "position.rse.skip_below: '1'"},
       {"position: {rse: {self: true}}", "unknown key 'position.rse.self'"},
       {"attention: {backend: cuda}", "attention.backend: 'cuda'"},
+      {"position: {rotary_base: 1}",
+       "position.rotary_base: '1': expected 0 (no rotation) or a number above 1"},
       {"haeds: 3", "unknown key 'haeds', did you mean 'heads'"},
       {"head: dense", "m.yaml:1: head: 'dense': expected one of tied, transform"},
   };

@@ -89,6 +89,7 @@ TEST(Trainer, MetricsHoldRatesDecaysAndValidation) {
   EXPECT_EQ(summary["replicas"][1]["decay_parameters"], 4);
   EXPECT_EQ(summary["replicas"][0]["position_parameters"], 0);
   EXPECT_THAT(summary["notes"][0].get<std::string>(), testing::HasSubstr("still on the unigram plateau"));
+  EXPECT_THAT(summary["notes"].back().get<std::string>(), testing::HasSubstr("not enough seeds"));
 }
 
 // Gradients of one update of `batch`, by parameter.
@@ -209,12 +210,12 @@ TEST(Trainer, AFiniteUpdateEndsARowOfSkippedOnes) {
 TEST(Trainer, LearnsWhatWordFrequenciesDoNotTell) {
   ToyRun toy;
   const RunConfig config =
-      toy.config(kTwoArms, {"train.steps=250", "train.batch_size=8", "train.learning_rate=0.01",
+      toy.config(kTwoArms, {"train.steps=350", "train.batch_size=8", "train.learning_rate=0.01",
                             "train.warmup_steps=20", "logging.every=100"});
   toy.train(config, "run");
   const double entropy = toy.valid_file().unigram_entropy();
   for (const ReplicaSummary& row : toy.summaries) {
-    EXPECT_LT(row.validation_nll, entropy - kPlateauMargin) << row.arm;
+    EXPECT_LT(row.validation_nll, kPlateauShare * entropy) << row.arm;
     EXPECT_FALSE(row.on_plateau) << row.arm;
   }
   EXPECT_LT(toy.summaries[1].validation_nll, entropy - 1.0);  // rse
