@@ -19,7 +19,7 @@ say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: error: %s\n' "$*" >&2; exit 2; }
 
 # 1. Distribution packages.
-packages=(libyaml-cpp-dev libspdlog-dev libfmt-dev libsentencepiece-dev libgtest-dev libgmock-dev libbenchmark-dev
+packages=(libyaml-cpp-dev libspdlog-dev libfmt-dev libsentencepiece-dev libgtest-dev libgmock-dev
           libcli11-dev nlohmann-json3-dev libzstd-dev)
 missing=()
 for package in "${packages[@]}"; do

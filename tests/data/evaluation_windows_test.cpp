@@ -8,16 +8,7 @@
 namespace rse {
 namespace {
 
-class EvaluationSetTest : public testing::Test {
- protected:
-  const TokenFile& make(const std::vector<int>& lengths) {
-    write_toy_file(folder_ / "a.bin", lengths);
-    file_ = std::make_unique<TokenFile>(folder_ / "a.bin");
-    return *file_;
-  }
-  TemporaryFolder folder_;
-  std::unique_ptr<TokenFile> file_;
-};
+class EvaluationSetTest : public ToyFileTest {};
 
 TEST_F(EvaluationSetTest, AllPiecesTrimDocuments) {
   const EvaluationSet set(make({100, 31, 0, 64, 33}), 32, 0);

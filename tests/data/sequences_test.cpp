@@ -24,16 +24,7 @@ std::vector<int> coverage(const TokenFile& file, const SequenceSet& set) {
   return times;
 }
 
-class SequencesTest : public testing::Test {
- protected:
-  const TokenFile& make(const std::vector<int>& lengths) {
-    write_toy_file(folder_ / "a.bin", lengths);
-    file_ = std::make_unique<TokenFile>(folder_ / "a.bin");
-    return *file_;
-  }
-  TemporaryFolder folder_;
-  std::unique_ptr<TokenFile> file_;
-};
+class SequencesTest : public ToyFileTest {};
 
 TEST_F(SequencesTest, PackedBlocksCoverTheStream) {
   const TokenFile& file = make({0, 7, 0, 0, 3, 25, 1, 0});  // 36 tokens

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "core/random.h"
 #include "data/token_file.h"
+#include "tests/support.h"
 
 namespace rse {
 
@@ -25,5 +27,17 @@ inline void write_toy_file(const std::filesystem::path& path, const std::vector<
   }
   writer.finish();
 }
+
+// A test with one toy file, made anew by make().
+class ToyFileTest : public testing::Test {
+ protected:
+  const TokenFile& make(const std::vector<int>& lengths) {
+    write_toy_file(folder_ / "a.bin", lengths);
+    file_ = std::make_unique<TokenFile>(folder_ / "a.bin");
+    return *file_;
+  }
+  TemporaryFolder folder_;
+  std::unique_ptr<TokenFile> file_;
+};
 
 }  // namespace rse
