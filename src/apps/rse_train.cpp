@@ -1,6 +1,7 @@
 // rse-train: trains the arms of a configuration, interleaved (train/run.h).
 #include <CLI/CLI.hpp>
 
+#include "apps/parse_flags.h"
 #include "core/check.h"
 #include "core/logging.h"
 #include "train/run.h"
@@ -24,13 +25,8 @@ int main(int argc, char** argv) {
   app.add_flag("--dry-run", command.dry_run,
                "show parameters, memory, FLOP and disk, try one batch, write nothing");
   app.set_version_flag("--version", "rse-train " RSE_VERSION);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    const int code = app.exit(error);
-    return code == 0 ? rse::kExitOk : rse::kExitUserError;
-  }
   return rse::run_program("rse-train", [&] {
+    if (!rse::parse_flags(app, argc, argv)) return rse::kExitOk;
     rse::init_logging(log_level);
     return rse::run_train_command(command);
   });

@@ -78,7 +78,14 @@ class Sections {
     position_ += count * width;
     return begin;
   }
-  void align() { take("bytes of padding", token_file_format::padding_after(position_), 1); }
+  void align() {
+    const uint64_t bytes = token_file_format::padding_after(position_);
+    const std::byte* padding = take("bytes of padding", bytes, 1);
+    if (std::any_of(padding, padding + bytes, [](std::byte byte) { return byte != std::byte{0}; })) {
+      throw_user_error("{}: damaged padding before byte {}: expected zeros; {}", file_.path().string(),
+                       position_, kRemedy);
+    }
+  }
   void finish() const {
     if (position_ != file_.size()) {
       throw_user_error("{}: {} bytes after its end: expected {} bytes; {}", file_.path().string(),

@@ -16,7 +16,7 @@ void ValidationConfig::bind(ConfigBinder& b) {
   b.field("piece_tokens", piece_tokens, between<int64_t>(0, kMany));
   b.field("pieces", pieces, between<int64_t>(0, kMany));
   b.field("seed", seed, at_least<int64_t>(0));
-  b.field("batch_tokens", batch_tokens, between<int64_t>(1, int64_t{1} << 32));
+  b.field("batch_tokens", batch_tokens, between<int64_t>(1, int64_t{1} << 30));
   if (b.reading() && length > 0 && piece_tokens % length != 0) {
     throw_user_error("{}: {}: '{}': expected a multiple of {} ({})", b.where("piece_tokens"),
                      b.path("piece_tokens"), piece_tokens, b.path("length"), length);

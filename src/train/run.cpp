@@ -7,8 +7,10 @@
 #include "core/check.h"
 #include "core/file.h"
 #include "core/logging.h"
+#include "core/new_folder.h"
 #include "train/device.h"
 #include "train/dry_run.h"
+#include "train/preflight.h"
 #include "train/run_config.h"
 #include "train/trainer.h"
 
@@ -33,10 +35,9 @@ int train(const RunConfig& config, const TokenFile& train_file, const TokenFile&
   const fs::path folder = config.base.output;
   refuse_existing_run(folder);
   Trainer trainer(config, train_file, valid_file, device);  // settings that fail here leave no folder behind
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) throw_user_error("cannot create run folder {}: {}", folder.string(), error.message());
+  NewFolder made(folder);
   write_file_atomically(folder / "config.yaml", config.dump());
+  made.keep();
   add_log_file(folder / "log.txt");
   try {
     trainer.run(folder);
@@ -80,6 +81,7 @@ int run_train_command(const TrainCommand& command) {
   const TokenFile valid_file = open_token_file(config.base.data.valid, "data.valid");
   resolve_vocabulary(config, train_file, valid_file);
   warn_of_traps(config.base);
+  check_before_start(config, valid_file, device);
   if (!command.dry_run) return train(config, train_file, valid_file, device);
   fmt::print("{}", dry_run(config, train_file, valid_file, device));
   return kExitOk;
