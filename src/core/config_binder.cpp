@@ -15,7 +15,7 @@ std::string shown(const ConfigNode& node) {
     case ConfigNode::Kind::kNull:
       return "nothing";
     case ConfigNode::Kind::kScalar:
-      return "'" + cut(node.scalar) + "'";
+      return fmt::format("'{}'", cut(node.scalar));
     case ConfigNode::Kind::kList:
       return "a list";
     case ConfigNode::Kind::kMap:
