@@ -38,9 +38,6 @@ ConfigNode ConfigNode::take(std::string_view key) {
 
 namespace {
 
-// A map's keys are searched one by one, so their number is bounded.
-constexpr int kMaxConfigValues = 10000;
-
 // Builds the tree from parser events, which (unlike YAML::Node) show duplicate keys, anchors and aliases.
 class TreeBuilder : public YAML::EventHandler {
  public:
@@ -52,6 +49,9 @@ class TreeBuilder : public YAML::EventHandler {
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     refuse_anchor(mark, anchor);
     add(mark, ConfigNode::Kind::kNull, "");
+    if (stack_.empty() || stack_.back().node.kind != ConfigNode::Kind::kMap) return;
+    // An absent value's mark is that of whatever comes next; the key's line is meant.
+    stack_.back().node.entries.back().second.where = stack_.back().key_where;
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
     throw_user_error("{}: YAML aliases are not supported; write the value out", at(mark));
@@ -67,6 +67,7 @@ class TreeBuilder : public YAML::EventHandler {
         throw_user_error("{}: key '{}' is written twice (first at {})", at(mark), value, earlier->where);
       }
       frame.key = value;
+      frame.key_where = at(mark);
       frame.has_key = true;
       return;
     }
@@ -88,7 +89,7 @@ class TreeBuilder : public YAML::EventHandler {
  private:
   struct Frame {
     ConfigNode node;
-    std::string key;
+    std::string key, key_where;
     bool has_key = false;
   };
 
@@ -166,7 +167,10 @@ ConfigNode parse_any(std::string_view text, const std::string& name) {
     const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(nul), '\n');
     throw_user_error("{}:{}: not YAML: a NUL byte", name, line);
   }
-  std::istringstream stream{std::string(text)};
+  // yaml-cpp takes a quote that is never closed where the text ends in a line feed: a comment goes behind it.
+  std::string closed(text);
+  if (!starts_as_utf16(text)) closed += text.ends_with('\n') ? "#" : "\n#";
+  std::istringstream stream(closed);
   TreeBuilder builder(name);
   try {
     YAML::Parser parser(stream);

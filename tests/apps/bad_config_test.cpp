@@ -61,6 +61,7 @@ const BadText kTexts[] = {
     {"AListAtTheTop", "- 1\n- 2\n", {"c.yaml:1", "expected a map"}},
     {"AWordAtTheTop", "train\n", {"c.yaml:1", "expected a map"}},
     {"AnUnclosedQuote", "output: \"runs/x\n", {"c.yaml"}},
+    {"AnUnclosedQuoteInTheMiddle", "output: 'runs/x\ntrain: {steps: 1}\n", {"c.yaml"}},
     {"AnUnclosedList", "train: {seeds: [1, 2\n", {"c.yaml"}},
     {"ANulByte", "train:\n  steps: 1\0\n"s, {"c.yaml:2", "NUL byte"}},
     {"AnEscapedNulByte", "train:\n  steps: 1\ndata: {train: \"a\\0b\"}\n", {"c.yaml:3", "NUL byte"}},

@@ -16,7 +16,7 @@ TEST(Preflight, LeastMemoryIsALowerBoundOfTheReport) {
         toy.config("", {"model.width=128", "model.heads=2", "model.ffn_width=512",
                         "model.position.method=" + std::string(method), "data.packing=packed"});
     const MemoryNeed need = least_memory(config);
-    const Replica replica(config.arms[0], 1, config.base.train, torch::kCPU);
+    Replica replica(config.arms[0], 1, config.base.train, torch::kCPU);
     const ModelReport report = report_arm(*replica.encoder(), config.base);
     EXPECT_LE(need.state, static_cast<double>(report.state_bytes)) << method;
     EXPECT_GE(need.state, 0.9 * static_cast<double>(report.state_bytes)) << method;
