@@ -16,6 +16,9 @@ int run_program(const char* name, const std::function<int()>& body) {
   } catch (const UserError& error) {
     fmt::print(stderr, "{}: error: {}\n", name, error.what());
     return kExitUserError;
+  } catch (const Interrupted& stop) {
+    fmt::print(stderr, "{}: stopped: {}\n", name, stop.what());
+    return kExitInterrupted;
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}: failed: {}\n", name, error.what());
     return kExitFailure;

@@ -9,7 +9,7 @@
 #include "core/check.h"
 #include "core/file.h"
 #include "core/logging.h"
-#include "data/interrupt_guard.h"
+#include "core/stop_signal.h"
 
 namespace rse {
 namespace {
@@ -53,11 +53,13 @@ void make_token_file(const Paths& inputs, const CorpusOptions& corpus, const Tok
   check_output_folder(output);
   const double start = now_seconds();
   CorpusReader reader(inputs, corpus);
-  const InterruptGuard interrupts;
+  const StopSignal stop;
   TokenFileWriter writer(output, tokenizer.model(), tokenizer.vocab_size());
   std::optional<ProgressBar> bar;
   const EncodingTotals totals = encode_corpus(reader, tokenizer, options, writer, [&](uint64_t bytes_read) {
-    interrupts.check();
+    if (stop.received() != 0) {  // the writer removes its unfinished file on the way out
+      throw Interrupted(fmt::format("{} received: unfinished files were removed", stop.name()));
+    }
     if (!bar) bar.emplace("encoding " + output.filename().string(), reader.bytes_total(), "bytes");
     bar->update(bytes_read);
   });
