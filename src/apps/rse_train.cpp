@@ -11,14 +11,20 @@ int main(int argc, char** argv) {
                "rse-train");
   rse::TrainCommand command;
   std::string log_level = "info";
-  app.add_option("--config", command.config, "YAML file, or the bare name of a shipped one (bert_rse.yaml)")
-      ->required();
+  app.add_option("--config", command.config, "YAML file, or the bare name of a shipped one (bert_rse.yaml)");
   app.add_option("--set", command.assignments,
                  "override a key of the base settings: train.steps=100 (repeatable)")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
   app.add_option("--output", command.output,
                  "run folder (default: output: of the configuration, or runs/NAME)");
+  const CLI::Option* resume =
+      app.add_option("--resume", command.resume_from,
+                     "go on with the run in PATH, a run folder or RUN/checkpoints/step-N "
+                     "(then --config may be left out; default: the run folder); with "
+                     "another --output it branches off")
+          ->type_name("[PATH]")
+          ->expected(0, 1);
   app.add_option("--device", command.device, "auto, cpu or cuda (default: train.device)");
   app.add_option("--log-level", log_level, "trace, debug, info, warn or error");
   app.add_flag("--dump-config", command.dump_config, "print the settings in effect as YAML, and exit");
@@ -27,6 +33,10 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "rse-train " RSE_VERSION);
   return rse::run_program("rse-train", [&] {
     if (!rse::parse_flags(app, argc, argv)) return rse::kExitOk;
+    command.resume = resume->count() > 0;
+    if (command.config.empty() && command.resume_from.empty()) {
+      rse::throw_user_error("--config is required (see rse-train --help)");
+    }
     rse::init_logging(log_level);
     return rse::run_train_command(command);
   });

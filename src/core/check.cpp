@@ -38,6 +38,8 @@ int run_program(const char* name, const std::function<int()>& body) {
     return report(name, "error", error.what(), kExitUserError);
   } catch (const std::system_error& error) {  // std::filesystem's among them: they name the path
     return report(name, "error", error.what(), kExitUserError);
+  } catch (const Interrupted& stop) {
+    return report(name, "stopped", stop.what(), kExitInterrupted);
   } catch (const std::exception& error) {
     return report(name, "failed", error.what(), kExitFailure);
   }

@@ -1,8 +1,10 @@
-// Errors, in two kinds that never mix.
+// Errors, in two kinds that never mix, and the end that a user asked for.
 //
 // UserError: bad input (configuration, file, flag, shape). One line that names the file, the key or line,
 // the value and what was expected. Programs end with exit code 2.
 // RSE_ASSERT: a bug of ours. Throws std::logic_error with file and line. Programs end with exit code 1.
+// Interrupted: no error; SIGINT or SIGTERM asked the program to stop, and it did so in good order
+// (core/stop_signal.h). Programs end with exit code 3.
 // Libraries never call exit.
 #pragma once
 
@@ -17,6 +19,11 @@
 namespace rse {
 
 class UserError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+class Interrupted : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
@@ -38,11 +45,13 @@ template <typename... Args>
 
 // The exit codes of every program.
 inline constexpr int kExitOk = 0;
-inline constexpr int kExitFailure = 1;    // a bug, or a run that could not go on
-inline constexpr int kExitUserError = 2;  // bad input
+inline constexpr int kExitFailure = 1;      // a bug, or a run that could not go on
+inline constexpr int kExitUserError = 2;    // bad input
+inline constexpr int kExitInterrupted = 3;  // stopped in good order by SIGINT or SIGTERM
 
 // Runs a program's body: returns its exit code, and turns a UserError into "NAME: error: ..." on stderr and
-// kExitUserError, any other exception into kExitFailure.
+// kExitUserError, Interrupted into "NAME: stopped: ..." and kExitInterrupted, any other exception into
+// kExitFailure.
 int run_program(const char* name, const std::function<int()>& body);
 
 // The candidate nearest to `word` by edit distance, or "" when none is near enough to be a misspelling.

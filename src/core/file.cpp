@@ -15,6 +15,9 @@
 namespace rse {
 namespace {
 
+// Between a file's name and the process that writes its temporary neighbour.
+constexpr const char* kTemporaryMark = ".tmp.";
+
 [[noreturn]] void fail(const char* action, const std::filesystem::path& path) {
   const int code = errno;
   throw_user_error("cannot {} {}: {}", action, path.string(), std::strerror(code));
@@ -48,6 +51,25 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
   file.commit();
 }
 
+bool is_temporary_name(const std::string& name) {
+  const size_t mark = name.rfind(kTemporaryMark);
+  if (mark == std::string::npos) return false;
+  const std::string process = name.substr(mark + std::strlen(kTemporaryMark));
+  return !process.empty() && process.find_first_not_of("0123456789") == std::string::npos;
+}
+
+void copy_file_atomically(const std::filesystem::path& from, const std::filesystem::path& to,
+                          std::optional<size_t> bytes) {
+  const MappedFile source(from);
+  const size_t size = bytes.value_or(source.size());
+  if (source.size() < size) {
+    throw_user_error("{}: {} bytes, expected at least {}", from.string(), source.size(), size);
+  }
+  AtomicFile target(to);
+  target.write(source.data(), size);
+  target.commit();
+}
+
 void sync_directory(const std::filesystem::path& directory) {
   const std::filesystem::path target = directory.empty() ? "." : directory;
   const int descriptor = ::open(target.c_str(), O_RDONLY | O_DIRECTORY);
@@ -70,7 +92,7 @@ void remove_tree(const std::filesystem::path& path) {
 }
 
 AtomicFile::AtomicFile(std::filesystem::path path)
-    : path_(std::move(path)), temporary_(path_.string() + fmt::format(".tmp.{}", ::getpid())) {
+    : path_(std::move(path)), temporary_(path_.string() + fmt::format("{}{}", kTemporaryMark, ::getpid())) {
   file_ = std::fopen(temporary_.c_str(), "wb");
   if (file_ == nullptr) fail("write", path_);
 }

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -16,6 +17,14 @@ std::string read_file(const std::filesystem::path& path);
 
 // Writes `content` to a temporary neighbour, syncs it, renames it over `path`.
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
+
+// True for the name of a temporary neighbour, as AtomicFile makes it.
+bool is_temporary_name(const std::string& name);
+
+// Copies a regular file, or only its first `bytes` bytes (UserError where it is shorter), completely or not
+// at all.
+void copy_file_atomically(const std::filesystem::path& from, const std::filesystem::path& to,
+                          std::optional<size_t> bytes = {});
 
 // Flushes a directory's entries (after renames in it) to disk.
 void sync_directory(const std::filesystem::path& directory);

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "core/check.h"
+#include "core/file.h"
 
 namespace rse {
 
@@ -16,10 +17,11 @@ NewFolder::NewFolder(const std::filesystem::path& path) {
     folder /= part;
     if (::mkdir(folder.c_str(), 0777) == 0) {
       made_.push_back(folder);
+      sync_directory(folder.parent_path());
       continue;
     }
-    const int code =
-        errno;  // other than "exists" where a parent is not ours to write: what matters is the last
+    // A parent that is there may fail for other reasons than that it exists: what it is counts.
+    const int code = errno;
     struct stat status {};
     if (::stat(folder.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) continue;
     for (auto made = made_.rbegin(); made != made_.rend(); ++made) ::rmdir(made->c_str());
@@ -29,8 +31,8 @@ NewFolder::NewFolder(const std::filesystem::path& path) {
 }
 
 NewFolder::~NewFolder() {
-  for (auto made = made_.rbegin(); made != made_.rend(); ++made)
-    ::rmdir(made->c_str());  // fails where not empty
+  // Fails where a folder is not empty, as it should.
+  for (auto made = made_.rbegin(); made != made_.rend(); ++made) ::rmdir(made->c_str());
 }
 
 }  // namespace rse

@@ -1,7 +1,7 @@
 // A folder for output, made where it is missing.
 //
-// Order of calls: NewFolder folder(path); write into it; folder.keep(). Without keep() the folders that were
-// made (parents too) are removed again where nothing lies in them.
+// Synced. Order of calls: NewFolder folder(path); write into it; folder.keep(). Without keep() the folders
+// that were made (parents too) are removed again where nothing lies in them.
 #pragma once
 
 #include <filesystem>

@@ -11,7 +11,7 @@
 #include "core/file.h"
 #include "core/logging.h"
 #include "core/new_folder.h"
-#include "data/interrupt_guard.h"
+#include "core/stop_signal.h"
 
 namespace rse {
 namespace {
@@ -55,11 +55,13 @@ std::unique_ptr<TokenFileWriter> encode_into(const std::filesystem::path& output
                                              const EncodingOptions& options) {
   const double start = now_seconds();
   CorpusReader reader(inputs, corpus);
-  const InterruptGuard interrupts;
+  const StopSignal stop;
   auto writer = std::make_unique<TokenFileWriter>(output, tokenizer.model(), tokenizer.vocab_size());
   std::optional<ProgressBar> bar;
   const EncodingTotals totals = encode_corpus(reader, tokenizer, options, *writer, [&](uint64_t bytes_read) {
-    interrupts.check();
+    if (stop.received() != 0) {  // the writer removes its unfinished file on the way out
+      throw Interrupted(fmt::format("{} received: unfinished files were removed", stop.name()));
+    }
     if (!bar) bar.emplace("encoding " + output.filename().string(), reader.bytes_total(), "bytes");
     bar->update(bytes_read);
   });

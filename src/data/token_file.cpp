@@ -130,6 +130,7 @@ uint64_t TokenFile::tokens() const { return view_->header.tokens; }
 int64_t TokenFile::vocab_size() const { return static_cast<int64_t>(view_->header.vocab_size); }
 int TokenFile::token_width() const { return static_cast<int>(view_->header.token_width); }
 uint64_t TokenFile::tokenizer_hash() const { return view_->header.tokenizer_hash; }
+uint64_t TokenFile::fingerprint() const { return view_->header.header_checksum; }
 std::string_view TokenFile::tokenizer_model() const { return view_->tokenizer; }
 double TokenFile::unigram_entropy() const { return view_->header.unigram_entropy; }
 const std::filesystem::path& TokenFile::path() const { return file_.path(); }

@@ -45,8 +45,11 @@ class TokenFile {
   void read(uint64_t begin, uint64_t length, int64_t* out) const;
 
   int64_t vocab_size() const;
-  int token_width() const;                   // bytes a token: 2 or 4
-  uint64_t tokenizer_hash() const;           // xxh64 of tokenizer_model()
+  int token_width() const;          // bytes a token: 2 or 4
+  uint64_t tokenizer_hash() const;  // xxh64 of tokenizer_model()
+  // The header's checksum. The header holds counts and checksums of everything, so two files with the same
+  // fingerprint hold the same documents. O(1).
+  uint64_t fingerprint() const;
   std::string_view tokenizer_model() const;  // serialized SentencePiece model
   // Entropy of the file's frequencies of ordinary pieces, in nats: the loss of a model that knows frequencies
   // only (special pieces are left out, as they are never targets). Computed when the file was written.

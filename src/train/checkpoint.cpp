@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <charconv>
-#include <nlohmann/json.hpp>
 
 #include "core/check.h"
 #include "core/file.h"
 #include "core/hash.h"
+#include "train/json_file.h"
 #include "train/safetensors.h"
 
 namespace rse {
@@ -18,23 +18,11 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr const char* kComplete = "COMPLETE";
-constexpr const char* kTrainerState = "trainer.json";
 constexpr int64_t kFormatVersion = 1;
 
 std::string checksum(const fs::path& path) {
   const MappedFile file(path);
   return hex64(xxh64(file.data(), file.size()));
-}
-
-json counters_json(const Replica& replica) {
-  const ReplicaCounters& counters = replica.counters;
-  return {{"arm", replica.arm().name},
-          {"seed", replica.seed()},
-          {"step", counters.step},
-          {"tokens", counters.tokens},
-          {"skipped", counters.skipped},
-          {"skipped_in_a_row", counters.skipped_in_a_row},
-          {"recent_losses", counters.recent_losses}};
 }
 
 // COMPLETE: what every other file of `folder` holds.
@@ -47,18 +35,6 @@ json completion_mark(const fs::path& folder) {
   return {{"version", kFormatVersion}, {"files", files}};
 }
 
-// The mark goes first, so that a removal cut short never leaves a folder that looks complete.
-void remove_checkpoint(const fs::path& folder) {
-  remove_tree(folder / kComplete);
-  remove_tree(folder);
-}
-
-json parse_json_file(const fs::path& path) {
-  json parsed = json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
-  if (!parsed.is_object()) throw_user_error("{}: expected a JSON object", path.string());
-  return parsed;
-}
-
 fs::path model_file(const fs::path& folder, const Replica& replica) {
   return folder / (replica.label() + ".model.safetensors");
 }
@@ -67,15 +43,13 @@ fs::path optimizer_file(const fs::path& folder, const Replica& replica) {
   return folder / (replica.label() + ".optimizer.safetensors");
 }
 
-void write_files(const fs::path& folder, int64_t step, const std::vector<Replica*>& replicas,
+void write_files(const fs::path& folder, const RunProgress& progress, const std::vector<Replica*>& replicas,
                  const std::string& config_yaml, std::string_view tokenizer_model) {
-  json state = {{"version", kFormatVersion}, {"step", step}, {"replicas", json::array()}};
   for (const Replica* replica : replicas) {
     write_safetensors(model_file(folder, *replica), replica->weights(), {{"format", "pt"}});
     write_safetensors(optimizer_file(folder, *replica), replica->optimizer().state());
-    state["replicas"].push_back(counters_json(*replica));
   }
-  write_file_atomically(folder / kTrainerState, state.dump(2) + "\n");
+  write_trainer_state(folder, progress, replicas);
   write_file_atomically(folder / "config.yaml", config_yaml);
   write_file_atomically(folder / "tokenizer.model", tokenizer_model);
   write_file_atomically(folder / kComplete, completion_mark(folder).dump(2) + "\n");
@@ -87,26 +61,42 @@ fs::path checkpoint_folder(const fs::path& run_folder, int64_t step) {
   return run_folder / "checkpoints" / fmt::format("step-{}", step);
 }
 
+std::optional<int64_t> checkpoint_step(const fs::path& folder) {
+  constexpr std::string_view kPrefix = "step-";
+  const std::string name = folder.filename().string();
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  int64_t step = 0;
+  const char* end = name.data() + name.size();
+  const auto [stop, error] = std::from_chars(name.data() + kPrefix.size(), end, step);
+  const bool good = error == std::errc() && stop == end && step >= 0 && name == fmt::format("step-{}", step);
+  return good ? std::optional(step) : std::nullopt;
+}
+
+bool is_complete_checkpoint(const fs::path& folder) { return fs::exists(folder / kComplete); }
+
+void remove_checkpoint(const fs::path& folder) {
+  remove_tree(folder / kComplete);
+  sync_directory(folder);
+  remove_tree(folder);
+}
+
 std::vector<int64_t> complete_checkpoints(const fs::path& run_folder) {
   std::vector<int64_t> steps;
   std::error_code missing;
   for (const auto& entry : fs::directory_iterator(run_folder / "checkpoints", missing)) {
-    const std::string name = entry.path().filename().string();
-    if (!name.starts_with("step-") || !fs::exists(entry.path() / kComplete)) continue;
-    int64_t step = 0;
-    const char* end = name.data() + name.size();
-    const auto [stop, error] = std::from_chars(name.data() + 5, end, step);
-    if (error == std::errc() && stop == end) steps.push_back(step);
+    const std::optional<int64_t> step = checkpoint_step(entry.path());
+    if (step && is_complete_checkpoint(entry.path())) steps.push_back(*step);
   }
   std::sort(steps.begin(), steps.end());
   return steps;
 }
 
-fs::path save_checkpoint(const fs::path& run_folder, int64_t step, const std::vector<Replica*>& replicas,
-                         const std::string& config_yaml, std::string_view tokenizer_model, int64_t keep) {
-  const fs::path target = checkpoint_folder(run_folder, step);
-  const fs::path temporary = target.parent_path() / fmt::format(".step-{}.tmp", step);
-  if (fs::exists(target / kComplete))
+fs::path save_checkpoint(const fs::path& run_folder, const RunProgress& progress,
+                         const std::vector<Replica*>& replicas, const std::string& config_yaml,
+                         std::string_view tokenizer_model) {
+  const fs::path target = checkpoint_folder(run_folder, progress.step);
+  const fs::path temporary = target.parent_path() / fmt::format(".step-{}.tmp", progress.step);
+  if (is_complete_checkpoint(target))
     throw_user_error("{}: this checkpoint is there already", target.string());
   remove_tree(target);
   remove_tree(temporary);
@@ -114,7 +104,7 @@ fs::path save_checkpoint(const fs::path& run_folder, int64_t step, const std::ve
   fs::create_directories(temporary, error);
   if (error) throw_user_error("cannot create {}: {}", temporary.string(), error.message());
   try {
-    write_files(temporary, step, replicas, config_yaml, tokenizer_model);
+    write_files(temporary, progress, replicas, config_yaml, tokenizer_model);
     sync_directory(temporary);
     fs::rename(temporary, target, error);
     if (error)
@@ -128,18 +118,15 @@ fs::path save_checkpoint(const fs::path& run_folder, int64_t step, const std::ve
     throw;
   }
   sync_directory(target.parent_path());
-  const std::vector<int64_t> steps = complete_checkpoints(run_folder);
-  for (size_t i = 0; i + static_cast<size_t>(keep) < steps.size(); ++i) {
-    remove_checkpoint(checkpoint_folder(run_folder, steps[i]));
-  }
+  sync_directory(run_folder);
   return target;
 }
 
 void verify_checkpoint(const fs::path& checkpoint) {
   const fs::path mark = checkpoint / kComplete;
-  if (!fs::exists(mark))
+  if (!is_complete_checkpoint(checkpoint))
     throw_user_error("{}: not a complete checkpoint (no {} in it)", checkpoint.string(), kComplete);
-  const json parsed = parse_json_file(mark);
+  const json parsed = read_json_object(mark);
   if (!parsed.contains("files") || !parsed["files"].is_object() ||
       parsed.value("version", json()) != kFormatVersion) {
     throw_user_error("{}: expected version {} and a map of files", mark.string(), kFormatVersion);
@@ -157,33 +144,6 @@ void verify_checkpoint(const fs::path& checkpoint) {
       throw_user_error("{}: checksum {}, expected {}", path.string(), found,
                        expected.value("xxh64", json()).dump());
     }
-  }
-}
-
-TrainerState read_trainer_state(const fs::path& checkpoint) {
-  const fs::path path = checkpoint / kTrainerState;
-  const json parsed = parse_json_file(path);
-  try {
-    if (parsed.at("version").get<int64_t>() != kFormatVersion) {
-      throw_user_error("{}: version {}, expected {}", path.string(), parsed["version"].dump(),
-                       kFormatVersion);
-    }
-    TrainerState state;
-    state.step = parsed.at("step").get<int64_t>();
-    for (const json& item : parsed.at("replicas")) {
-      ReplicaState replica;
-      replica.arm = item.at("arm").get<std::string>();
-      replica.seed = item.at("seed").get<uint64_t>();
-      replica.counters.step = item.at("step").get<int64_t>();
-      replica.counters.tokens = item.at("tokens").get<int64_t>();
-      replica.counters.skipped = item.at("skipped").get<int64_t>();
-      replica.counters.skipped_in_a_row = item.at("skipped_in_a_row").get<int64_t>();
-      replica.counters.recent_losses = item.at("recent_losses").get<std::deque<double>>();
-      state.replicas.push_back(std::move(replica));
-    }
-    return state;
-  } catch (const json::exception& error) {
-    throw_user_error("{}: not a trainer state: {}", path.string(), error.what());
   }
 }
 

@@ -6,9 +6,9 @@
 #include "eval/device_batch.h"
 #include "eval/validation.h"
 #include "train/batch_source.h"
-#include "train/checkpoint.h"
 #include "train/replica.h"
 #include "train/report.h"
+#include "train/retention.h"
 #include "train/trainer.h"
 
 namespace rse {
@@ -78,7 +78,8 @@ std::string dry_run(const RunConfig& config, const TokenFile& train_file, const 
     activations = std::max(activations, static_cast<double>(cost.activation_bytes));
   }
   const auto seeds = static_cast<double>(base.train.seeds.size());
-  const double disk = seeds * static_cast<double>(checkpoint_bytes(parameters));
+  const CheckpointDisk disk =
+      checkpoint_disk(base, parameters * static_cast<int64_t>(base.train.seeds.size()));
   text += fmt::format("the run: {} arms x {} seeds, {} steps\n", config.arms.size(), base.train.seeds.size(),
                       base.train.steps);
   text += fmt::format("  data               {} sequences an epoch; {} validation pieces of {} tokens\n",
@@ -88,9 +89,10 @@ std::string dry_run(const RunConfig& config, const TokenFile& train_file, const 
       batch.tokens, batch.targets, format_count(step_flop * seeds));
   text += fmt::format("  memory, estimated  {} for all arms and seeds together\n",
                       format_bytes(state * seeds + activations));
-  text += fmt::format("  checkpoints        {} each, up to {} with {} kept and one being written\n",
-                      format_bytes(disk), format_bytes(disk * static_cast<double>(base.checkpoint.keep + 1)),
-                      base.checkpoint.keep);
+  text += fmt::format("  checkpoints        {} each, {} in all with up to {} at once; {} free for {}\n",
+                      format_bytes(static_cast<double>(disk.each)),
+                      format_bytes(static_cast<double>(disk.total())), disk.at_once,
+                      format_bytes(static_cast<double>(free_bytes(base.output))), base.output);
   return text;
 }
 

@@ -1,5 +1,8 @@
 #include "train/metrics.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -14,14 +17,43 @@ nlohmann::ordered_json line_head(const char* type, const Replica& replica, int64
   return {{"type", type}, {"step", step}, {"seed", replica.seed()}, {"arm", replica.arm().name}};
 }
 
+[[noreturn]] void cannot_write(const std::filesystem::path& path) {
+  throw_user_error("cannot write {}: {}", path.string(), std::strerror(errno));
+}
+
+// Cuts `file` after its first `kept` bytes; they end with a line.
+void cut_lines(int file, const std::filesystem::path& path, int64_t kept) {
+  struct stat status {};
+  if (::fstat(file, &status) != 0) cannot_write(path);
+  if (status.st_size < kept) {
+    throw_user_error("{}: {} bytes, expected at least {}, as when the checkpoint was saved", path.string(),
+                     status.st_size, kept);
+  }
+  char last = '\n';
+  if (kept > 0 && ::pread(file, &last, 1, kept - 1) != 1) cannot_write(path);
+  if (last != '\n') {
+    throw_user_error("{}: byte {} is inside a line, expected its end, as when the checkpoint was saved",
+                     path.string(), kept);
+  }
+  if (::ftruncate(file, kept) != 0) cannot_write(path);
+}
+
 }  // namespace
 
-MetricsLog::MetricsLog(const std::filesystem::path& run_folder, bool tensorboard)
+MetricsLog::MetricsLog(const std::filesystem::path& run_folder, bool tensorboard, int64_t step,
+                       int64_t kept_bytes)
     : path_(run_folder / "metrics.jsonl"),
       tensorboard_folder_(run_folder / "tensorboard"),
-      tensorboard_(tensorboard) {
-  file_ = std::fopen(path_.c_str(), "ab");
-  if (file_ == nullptr) throw_user_error("cannot write {}: {}", path_.string(), std::strerror(errno));
+      tensorboard_(tensorboard),
+      first_step_(step + 1) {
+  file_ = std::fopen(path_.c_str(), "a+b");
+  if (file_ == nullptr) cannot_write(path_);
+  try {
+    cut_lines(::fileno(file_), path_, kept_bytes);
+  } catch (...) {
+    std::fclose(file_);
+    throw;
+  }
 }
 
 MetricsLog::~MetricsLog() { std::fclose(file_); }
@@ -76,20 +108,27 @@ void MetricsLog::validation(const Replica& replica, int64_t step, double nll, in
 }
 
 void MetricsLog::write_line(const std::string& json) {
-  if (std::fprintf(file_, "%s\n", json.c_str()) < 0) {
-    throw_user_error("cannot write {}: {}", path_.string(), std::strerror(errno));
-  }
+  if (std::fprintf(file_, "%s\n", json.c_str()) < 0) cannot_write(path_);
 }
 
 void MetricsLog::flush() {
-  if (std::fflush(file_) != 0) throw_user_error("cannot write {}: {}", path_.string(), std::strerror(errno));
+  if (std::fflush(file_) != 0) cannot_write(path_);
   for (auto& item : events_) item.second->flush();
+}
+
+int64_t MetricsLog::sync() {
+  flush();
+  struct stat status {};
+  if (::fsync(::fileno(file_)) != 0 || ::fstat(::fileno(file_), &status) != 0) cannot_write(path_);
+  return status.st_size;
 }
 
 EventFile* MetricsLog::events(const Replica& replica) {
   if (!tensorboard_) return nullptr;
   std::unique_ptr<EventFile>& file = events_[replica.label()];
-  if (file == nullptr) file = std::make_unique<EventFile>(tensorboard_folder_ / replica.label());
+  if (file == nullptr) {
+    file = std::make_unique<EventFile>(tensorboard_folder_ / replica.label(), first_step_);
+  }
   return file.get();
 }
 

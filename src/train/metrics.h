@@ -19,8 +19,11 @@ namespace rse {
 
 class MetricsLog {
  public:
-  // Writes run_folder/metrics.jsonl and, where asked for, run_folder/tensorboard/LABEL/.
-  MetricsLog(const std::filesystem::path& run_folder, bool tensorboard);
+  // Writes run_folder/metrics.jsonl and, where asked for, run_folder/tensorboard/LABEL/, after the lines of
+  // `step` updates, which are the first `kept_bytes` bytes of metrics.jsonl; what lies beyond them (lines of
+  // a process that was killed) is cut off. UserError where the file does not hold whole lines of so many
+  // bytes.
+  MetricsLog(const std::filesystem::path& run_folder, bool tensorboard, int64_t step, int64_t kept_bytes);
   ~MetricsLog();
   MetricsLog(const MetricsLog&) = delete;
   MetricsLog& operator=(const MetricsLog&) = delete;
@@ -30,6 +33,8 @@ class MetricsLog {
   void decay(const Replica& replica, int64_t step, const torch::Tensor& lambda);
   void validation(const Replica& replica, int64_t step, double nll, int64_t targets);
   void flush();
+  // flush(), and metrics.jsonl synced to the disk. Returns its size in bytes: whole lines.
+  int64_t sync();
 
  private:
   void write_line(const std::string& json);
@@ -38,6 +43,7 @@ class MetricsLog {
   std::filesystem::path path_, tensorboard_folder_;
   std::FILE* file_ = nullptr;
   bool tensorboard_;
+  int64_t first_step_;  // as lines count steps
   std::map<std::string, std::unique_ptr<EventFile>> events_;
 };
 

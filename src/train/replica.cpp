@@ -9,6 +9,11 @@
 namespace rse {
 namespace {
 
+void push_bounded(std::deque<double>& values, double value, size_t most) {
+  values.push_back(value);
+  if (values.size() > most) values.pop_front();
+}
+
 Encoder make_encoder(const ArmConfig& arm, uint64_t seed, const torch::Device& device) {
   Encoder encoder(arm.model);
   initialize_parameters(*encoder, seed);  // on the CPU, so that every device starts from the same bits
@@ -80,12 +85,11 @@ UpdateResult Replica::read(Pending pending) {
   RSE_ASSERT(result.step == counters.step, "update {} read after {}", result.step, counters.step);
   counters.step += 1;
   counters.tokens += result.tokens;
-  step_times_ms.push_back(result.step_ms);
-  peak_bytes = std::max(peak_bytes, result.peak_bytes);
+  push_bounded(counters.step_times_ms, result.step_ms, kStepTimes);
+  counters.peak_bytes = std::max(counters.peak_bytes, result.peak_bytes);
   if (!result.skipped) {
     counters.skipped_in_a_row = 0;
-    counters.recent_losses.push_back(result.loss);
-    if (counters.recent_losses.size() > kRecentLosses) counters.recent_losses.pop_front();
+    push_bounded(counters.recent_losses, result.loss, kRecentLosses);
   } else {
     counters.skipped += 1;
     counters.skipped_in_a_row += 1;

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,12 +28,18 @@ inline constexpr int64_t kMaxSkippedInARow = 5;
 // The reported final training loss is the mean over this many last updates.
 inline constexpr size_t kRecentLosses = 50;
 
+// Reported step times are those of this many last updates: more would make a checkpoint grow with the step.
+inline constexpr size_t kStepTimes = 1000;
+
 struct ReplicaCounters {
   int64_t step = 0;  // updates tried
   int64_t tokens = 0;
   int64_t skipped = 0;
   int64_t skipped_in_a_row = 0;
-  std::deque<double> recent_losses;  // of applied updates, newest last
+  std::deque<double> recent_losses;      // of applied updates, newest last, at most kRecentLosses
+  std::deque<double> step_times_ms;      // of updates, newest last, at most kStepTimes
+  int64_t peak_bytes = -1;               // largest of all updates
+  std::optional<double> validation_nll;  // of the last validation, nats
 };
 
 // What one update measured.
@@ -79,8 +86,6 @@ class Replica {
   LearningRates rates(int64_t step) const;
 
   ReplicaCounters counters;
-  std::vector<double> step_times_ms;  // of every update read
-  int64_t peak_bytes = -1;            // largest of all updates
 
   // Parameters and buffers by name.
   NamedTensors weights() const;

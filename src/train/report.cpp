@@ -158,15 +158,16 @@ ReplicaSummary summarize(const Replica& replica, const ModelReport& cost, double
   }
   row.validation_nll = validation_nll;
   row.on_plateau = !(validation_nll < kPlateauShare * unigram_entropy);
-  if (!replica.step_times_ms.empty()) {
-    row.step_ms = quantile(replica.step_times_ms, 0.5);
-    row.step_ms_spread = quantile(replica.step_times_ms, 0.75) - quantile(replica.step_times_ms, 0.25);
+  const std::vector<double> times(counters.step_times_ms.begin(), counters.step_times_ms.end());
+  if (!times.empty()) {
+    row.step_ms = quantile(times, 0.5);
+    row.step_ms_spread = quantile(times, 0.75) - quantile(times, 0.25);
     row.tokens_per_second =
         1e3 * static_cast<double>(counters.tokens) / static_cast<double>(counters.step) / row.step_ms;
     row.mfu = mfu_of(row.tokens_per_second, cost.flop_per_token, peak_flops);
   }
   // Gradients live only inside an update, so the peak above its start holds them.
-  if (replica.peak_bytes >= 0) row.memory_bytes = cost.state_bytes * 3 / 4 + replica.peak_bytes;
+  if (counters.peak_bytes >= 0) row.memory_bytes = cost.state_bytes * 3 / 4 + counters.peak_bytes;
   return row;
 }
 
@@ -183,8 +184,9 @@ std::string summary_table(const std::vector<ReplicaSummary>& summaries, double u
                         row.cost.parameters, row.skipped);
   }
   text += fmt::format(
-      "train loss: mean of the last {} updates; unigram entropy of the validation data: {:.4f} nats",
-      kRecentLosses, unigram_entropy);
+      "train loss: mean of the last {} updates; step times: the last {}; unigram entropy of the validation "
+      "data: {:.4f} nats",
+      kRecentLosses, kStepTimes, unigram_entropy);
   for (const std::string& note : caveats(summaries, unigram_entropy)) text += "\n" + note;
   return text;
 }
@@ -196,6 +198,7 @@ void write_summary(const std::filesystem::path& path, const std::vector<ReplicaS
                                     {"process_peak_bytes", process_peak_bytes()},
                                     {"unigram_entropy", unigram_entropy},
                                     {"train_loss_updates", kRecentLosses},
+                                    {"step_time_updates", kStepTimes},
                                     {"replicas", nlohmann::ordered_json::array()},
                                     {"notes", caveats(summaries, unigram_entropy)}};
   for (const ReplicaSummary& row : summaries) summary["replicas"].push_back(row_json(row));

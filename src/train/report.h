@@ -47,7 +47,7 @@ struct ReplicaSummary {
   int64_t skipped = 0;
   std::optional<double> train_loss;  // mean of the last kRecentLosses updates; none: all were skipped
   double validation_nll = 0;
-  double step_ms = 0;         // median
+  double step_ms = 0;         // median of the last kStepTimes updates
   double step_ms_spread = 0;  // interquartile range
   double tokens_per_second = 0;
   std::optional<double> mfu;

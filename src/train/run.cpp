@@ -3,15 +3,20 @@
 #include <spdlog/spdlog.h>
 
 #include <filesystem>
+#include <optional>
 
 #include "core/check.h"
 #include "core/file.h"
 #include "core/logging.h"
 #include "core/new_folder.h"
+#include "core/stop_signal.h"
 #include "train/device.h"
 #include "train/dry_run.h"
 #include "train/preflight.h"
+#include "train/resume.h"
+#include "train/retention.h"
 #include "train/run_config.h"
+#include "train/run_folder.h"
 #include "train/trainer.h"
 
 namespace rse {
@@ -19,34 +24,82 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A run folder that holds a run is never written to.
-void refuse_existing_run(const fs::path& folder) {
-  for (const char* name : {"config.yaml", "metrics.jsonl", "checkpoints", "summary.json"}) {
-    if (fs::exists(folder / name)) {
-      throw_user_error(
-          "run folder {} already holds a run ({}): expected a new folder; pass another one with --output",
-          folder.string(), name);
-    }
-  }
-}
-
-int train(const RunConfig& config, const TokenFile& train_file, const TokenFile& valid_file,
-          const torch::Device& device) {
-  const fs::path folder = config.base.output;
-  refuse_existing_run(folder);
-  Trainer trainer(config, train_file, valid_file, device);  // settings that fail here leave no folder behind
-  NewFolder made(folder);
-  write_file_atomically(folder / "config.yaml", config.dump());
-  made.keep();
-  add_log_file(folder / "log.txt");
+// Trains in the folder, whose lock is held, to the end or to a signal.
+int train_in(const fs::path& folder, Trainer& trainer) {
+  const StopSignal stop;
   try {
-    trainer.run(folder);
+    trainer.run(folder, [&] { return stop.received() != 0; });
   } catch (const TrainingFailed& failure) {
     spdlog::error("{}", failure.what());
     return kExitFailure;
+  } catch (const Interrupted& interruption) {
+    spdlog::warn("{}: stopped {}", stop.name(), interruption.what());
+    return kExitInterrupted;
   }
   spdlog::info("run folder: {}", folder.string());
   return kExitOk;
+}
+
+void check_disk(const RunConfig& config, const Trainer& trainer) {
+  check_free_space(config.base.output, checkpoint_disk(config.base, trainer.parameters()));
+}
+
+int start_run(const RunConfig& config, const TokenFile& train_file, const TokenFile& valid_file,
+              const torch::Device& device) {
+  const fs::path folder = config.base.output;
+  refuse_existing_run(folder);
+  Trainer trainer(config, train_file, valid_file, device);  // settings that fail here leave no folder behind
+  check_disk(config, trainer);
+  NewFolder made(folder);
+  const RunLock lock(folder);
+  refuse_existing_run(folder);  // another process may have begun one meanwhile
+  try {
+    write_file_atomically(folder / "config.yaml", config.dump());
+  } catch (...) {
+    remove_tree(folder / "run.lock");  // the run never began
+    throw;
+  }
+  made.keep();
+  add_log_file(folder / "log.txt");
+  return train_in(folder, trainer);
+}
+
+// source: found already; config.base.output: the folder to go on in.
+int resume_run(const ResumeSource& source, const RunConfig& config, const TokenFile& train_file,
+               const TokenFile& valid_file, const torch::Device& device) {
+  const fs::path folder = config.base.output;
+  std::error_code missing;
+  const bool branches = !fs::equivalent(folder, source.run_folder, missing);
+  std::optional<RunLock> lock;
+  if (branches) {
+    refuse_existing_run(folder);
+  } else {
+    lock.emplace(folder);
+  }
+  const ResumePlan plan = plan_resume(source, branches, config, train_file, valid_file);
+  if (plan.finished) {
+    spdlog::info(
+        "run folder {}: the run is finished, at step {}: nothing to do (a larger train.steps goes on)",
+        folder.string(), plan.state.step);
+    return kExitOk;
+  }
+  Trainer trainer(config, train_file, valid_file, device);
+  check_disk(config, trainer);
+  if (plan.checkpoint) trainer.restore(*plan.checkpoint, plan.state);
+  if (branches) {
+    branch_off(plan, config);
+    lock.emplace(folder);
+  } else {
+    take_over(plan, config);
+  }
+  add_log_file(folder / "log.txt");
+  if (plan.checkpoint) {
+    spdlog::info("resumed at step {} from {}", plan.state.step, plan.checkpoint->string());
+  } else {
+    spdlog::warn("{} has no complete checkpoint: the run starts over from step 0", folder.string());
+  }
+  for (const std::string& note : plan.notes) spdlog::warn("{}", note);
+  return train_in(folder, trainer);
 }
 
 // Settings that are legal, and seldom meant.
@@ -66,14 +119,22 @@ void warn_of_traps(const RunSettings& settings) {
 }  // namespace
 
 int run_train_command(const TrainCommand& command) {
+  std::optional<ResumeSource> source;
+  if (!command.resume_from.empty()) source = find_run(command.resume_from);
   std::vector<std::string> assignments = command.assignments;
   if (!command.device.empty()) assignments.push_back("train.device=" + command.device);
-  RunConfig config = load_run_config(command.config, assignments);
-  if (!command.output.empty()) config.base.output = command.output;
+  RunConfig config = load_run_config(
+      source && command.config.empty() ? source->config().string() : command.config, assignments);
+  if (!command.output.empty()) {
+    config.base.output = command.output;
+  } else if (source) {
+    config.base.output = source->run_folder.string();
+  }
   if (command.dump_config) {
     fmt::print("{}", config.dump());
     return kExitOk;
   }
+  if (command.resume && !source) source = find_run(config.base.output);
   spdlog::info("configuration read from {}", config.source.string());
   configure_torch(config.base.train);
   const torch::Device device = resolve_device(config.base.train.device);
@@ -82,9 +143,12 @@ int run_train_command(const TrainCommand& command) {
   resolve_vocabulary(config, train_file, valid_file);
   warn_of_traps(config.base);
   check_before_start(config, valid_file, device);
-  if (!command.dry_run) return train(config, train_file, valid_file, device);
-  fmt::print("{}", dry_run(config, train_file, valid_file, device));
-  return kExitOk;
+  if (command.dry_run) {
+    fmt::print("{}", dry_run(config, train_file, valid_file, device));
+    return kExitOk;
+  }
+  if (source) return resume_run(*source, config, train_file, valid_file, device);
+  return start_run(config, train_file, valid_file, device);
 }
 
 }  // namespace rse

@@ -135,6 +135,7 @@ void LoggingConfig::bind(ConfigBinder& b) {
 void CheckpointConfig::bind(ConfigBinder& b) {
   b.field("every", every, between<int64_t>(0, int64_t{1} << 24));
   b.field("keep", keep, between<int64_t>(1, 1000000));
+  b.field("keep_best", keep_best);
 }
 
 void RunSettings::bind(ConfigBinder& b) {

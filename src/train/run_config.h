@@ -71,6 +71,8 @@ struct LoggingConfig {
 struct CheckpointConfig {
   int64_t every = 500;  // steps; 0: at the end only
   int64_t keep = 2;     // newest complete ones
+  bool keep_best =
+      true;  // and the one with the lowest validation NLL, of those saved in a step of validation
   void bind(ConfigBinder& b);
 };
 

@@ -51,10 +51,27 @@ double wall_time() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-// Event.wall_time = 1, .step = 2, .file_version = 3, .summary = 5.
+// Event.wall_time = 1, .step = 2, .file_version = 3, .summary = 5, .session_log = 7.
 std::string event_header() {
   std::string event;
   put_fixed(event, 1, wall_time());
+  return event;
+}
+
+std::string event_header(int64_t step) {
+  std::string event = event_header();
+  put_key(event, 2, kVarint);
+  put_varint(event, static_cast<uint64_t>(step));
+  return event;
+}
+
+// SessionLog: status = 1, where 1 is START.
+std::string session_start(int64_t step) {
+  std::string log;
+  put_key(log, 1, kVarint);
+  put_varint(log, 1);
+  std::string event = event_header(step);
+  put_bytes(event, 7, log);
   return event;
 }
 
@@ -73,16 +90,18 @@ uint32_t masked_crc32c(const void* data, size_t size) {
   return ((crc >> 15) | (crc << 17)) + 0xa282ead8u;
 }
 
-EventFile::EventFile(const std::filesystem::path& folder) {
+EventFile::EventFile(const std::filesystem::path& folder, int64_t first_step) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error) throw_user_error("cannot create {}: {}", folder.string(), error.message());
-  path_ = folder / fmt::format("events.out.tfevents.{:.0f}.rse.{}", wall_time(), ::getpid());
+  const bool goes_on = !std::filesystem::is_empty(folder);
+  path_ = folder / fmt::format("events.out.tfevents.{:.6f}.rse.{}", wall_time(), ::getpid());
   file_ = std::fopen(path_.c_str(), "ab");
   if (file_ == nullptr) throw_user_error("cannot write {}: {}", path_.string(), std::strerror(errno));
   std::string event = event_header();
   put_bytes(event, 3, "brain.Event:2");
   write_record(event);
+  if (goes_on) write_record(session_start(first_step));
 }
 
 EventFile::~EventFile() { std::fclose(file_); }
@@ -93,9 +112,7 @@ void EventFile::scalar(const std::string& tag, int64_t step, double value) {
   put_fixed(entry, 2, static_cast<float>(value));
   std::string summary;  // Summary: value = 1
   put_bytes(summary, 1, entry);
-  std::string event = event_header();
-  put_key(event, 2, kVarint);
-  put_varint(event, static_cast<uint64_t>(step));
+  std::string event = event_header(step);
   put_bytes(event, 5, summary);
   write_record(event);
 }

@@ -2,16 +2,20 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "core/check.h"
 #include "core/logging.h"
 #include "eval/device_batch.h"
 #include "train/checkpoint.h"
+#include "train/retention.h"
 
 namespace rse {
 namespace {
 
 // True in the steps (from 1) that a rhythm of `every` hits, and at the end; every = 0: at the end only.
-bool due(int64_t step, int64_t every, int64_t steps) {
+bool hits(int64_t step, int64_t every, int64_t steps) {
   return step == steps || (every > 0 && step % every == 0);
 }
 
@@ -50,7 +54,9 @@ Trainer::Trainer(const RunConfig& config, const TokenFile& train_file, const Tok
   for (size_t i = 0; i < config_.arms.size(); ++i) {
     costs_.push_back(report_arm(*replicas_[i]->encoder(), config_.base));
   }
-  validation_nll_.resize(replicas_.size());
+  progress_.device = device_description_.name;
+  progress_.train = fingerprint_of(train_file);
+  progress_.valid = fingerprint_of(valid_file);
 }
 
 std::vector<Replica*> Trainer::replicas() {
@@ -59,50 +65,94 @@ std::vector<Replica*> Trainer::replicas() {
   return all;
 }
 
-std::vector<ReplicaSummary> Trainer::run(const std::filesystem::path& run_folder) {
+int64_t Trainer::parameters() const {
+  int64_t sum = 0;
+  for (const ModelReport& cost : costs_) sum += cost.parameters;
+  return sum * static_cast<int64_t>(config_.base.train.seeds.size());
+}
+
+void Trainer::restore(const std::filesystem::path& checkpoint, const TrainerState& state) {
+  for (const auto& replica : replicas_) load_replica(checkpoint, state, *replica);
+  progress_ = state;
+}
+
+void Trainer::begin(const std::filesystem::path& run_folder) {
   const RunSettings& base = config_.base;
   std::vector<Replica*> first_seed = replicas();
   first_seed.resize(config_.arms.size());
   log_run_header(config_, device_description_, train_file_, valid_file_, first_seed);
-  metrics_ = std::make_unique<MetricsLog>(run_folder, base.logging.tensorboard);
-  BatchSource source(train_file_, sequences_, make_batch_plan(base), step_, base.train.steps);
-  start_seconds_ = now_seconds();
-  start_step_ = step_;
-  while (step_ < base.train.steps) {
-    train_step(source);
-    if (due(step_, base.logging.every, base.train.steps)) log_decays();
-    if (due(step_, base.validation.every, base.train.steps)) validate();
-    if (due(step_, base.checkpoint.every, base.train.steps)) save(run_folder);
+  if (progress_.device != device_description_.name) {
+    spdlog::warn("trained so far on {}, and now on {}: results may differ in the last bits", progress_.device,
+                 device_description_.name);
+    progress_.device = device_description_.name;
   }
+  metrics_ = std::make_unique<MetricsLog>(run_folder, base.logging.tensorboard, progress_.step,
+                                          progress_.metrics_bytes);
+  const std::vector<int64_t> present = complete_checkpoints(run_folder);
+  const bool best_is_there =
+      progress_.best && std::binary_search(present.begin(), present.end(), progress_.best->step);
+  if (!base.checkpoint.keep_best || !best_is_there) progress_.best.reset();
+  prune(run_folder);  // what a killed process did not get to
+  start_seconds_ = now_seconds();
+  start_step_ = progress_.step;
+}
+
+std::vector<ReplicaSummary> Trainer::run(const std::filesystem::path& run_folder,
+                                         const std::function<bool()>& stop_requested) {
+  const RunSettings& base = config_.base;
+  stop_requested_ = stop_requested;
+  begin(run_folder);
+  BatchSource source(train_file_, sequences_, make_batch_plan(base), progress_.step, base.train.steps);
+  bool complete = true;  // nothing of the step at hand is missing
+  if (progress_.step > 0 && due(base.validation.every) && progress_.validation_step != progress_.step) {
+    complete = validate();
+    if (complete) rank_checkpoint();
+  }
+  while (complete && progress_.step < base.train.steps) {
+    train_step(source);
+    if (due(base.logging.every)) log_decays();
+    complete = !due(base.validation.every) || validate();
+    if (progress_.step < base.train.steps && this->stop_requested()) complete = false;
+    if (!complete || due(base.checkpoint.every)) save(run_folder);
+  }
+  if (!complete) {
+    throw Interrupted(fmt::format("as asked, after step {} of {}, which is saved; --resume goes on from it",
+                                  progress_.step, base.train.steps));
+  }
+  return finish(run_folder);
+}
+
+std::vector<ReplicaSummary> Trainer::finish(const std::filesystem::path& run_folder) {
   const double entropy = valid_file_.unigram_entropy();  // what the validation NLL is compared with
   std::vector<ReplicaSummary> summaries;
   for (size_t i = 0; i < replicas_.size(); ++i) {
-    summaries.push_back(summarize(*replicas_[i], costs_[i % config_.arms.size()], validation_nll_[i], entropy,
+    summaries.push_back(summarize(*replicas_[i], costs_[i % config_.arms.size()],
+                                  replicas_[i]->counters.validation_nll.value(), entropy,
                                   device_description_.peak_flops));
   }
   write_summary(run_folder / "summary.json", summaries, entropy, device_description_);
-  spdlog::info("{} steps in {}\n{}", base.train.steps, format_duration(now_seconds() - start_seconds_),
-               summary_table(summaries, entropy));
+  spdlog::info("{} steps in {}\n{}", progress_.step - start_step_,
+               format_duration(now_seconds() - start_seconds_), summary_table(summaries, entropy));
   metrics_.reset();
   return summaries;
 }
 
 void Trainer::train_step(BatchSource& source) {
   const size_t arms = config_.arms.size();
-  const std::vector<size_t> order = arm_order(step_, arms);
+  const std::vector<size_t> order = arm_order(progress_.step, arms);
   for (size_t seed = 0; seed < config_.base.train.seeds.size(); ++seed) {
     const StepBatch batch = source.next();
-    RSE_ASSERT(batch.step == step_, "batch of step {} in step {}", batch.step, step_);
+    RSE_ASSERT(batch.step == progress_.step, "batch of step {} in step {}", batch.step, progress_.step);
     std::vector<DeviceBatch> micro_batches;
     for (const TokenBatch& micro : batch.micro_batches) micro_batches.push_back(to_device(micro, device_));
     for (size_t place = 0; place < arms; ++place) {
       Replica& replica = *replicas_[seed * arms + order[place]];
-      Replica::Pending pending = replica.update(step_, micro_batches, batch.targets, batch.tokens);
+      Replica::Pending pending = replica.update(progress_.step, micro_batches, batch.targets, batch.tokens);
       pending.known.order = static_cast<int64_t>(place);
       in_flight_.push({&replica, std::move(pending)});
     }
   }
-  ++step_;
+  ++progress_.step;
   drain(device_.is_cuda() ? replicas_.size() : 0);
 }
 
@@ -122,7 +172,7 @@ void Trainer::record(Replica& replica, const UpdateResult& result) {
   }
   if (replica.counters.skipped_in_a_row >= kMaxSkippedInARow) fail(replica);
   const int64_t steps = config_.base.train.steps;
-  if (!due(result.step + 1, config_.base.logging.every, steps)) return;
+  if (!hits(result.step + 1, config_.base.logging.every, steps)) return;
   size_t arm = 0;
   while (config_.arms[arm].name != replica.arm().name) ++arm;
   const double seconds_a_step =
@@ -141,16 +191,20 @@ void Trainer::fail(const Replica& replica) {
                   replica.arm().name, replica.seed(), kMaxSkippedInARow, replica.counters.step));
 }
 
+bool Trainer::due(int64_t every) const { return hits(progress_.step, every, config_.base.train.steps); }
+
+bool Trainer::stop_requested() const { return stop_requested_ && stop_requested_(); }
+
 void Trainer::log_decays() {
   drain(0);
   for (const auto& replica : replicas_) {
     const torch::Tensor lambda = replica->encoder()->position().decays();
-    if (lambda.defined()) metrics_->decay(*replica, step_, lambda);
+    if (lambda.defined()) metrics_->decay(*replica, progress_.step, lambda);
   }
   metrics_->flush();
 }
 
-void Trainer::validate() {
+bool Trainer::validate() {
   drain(0);
   EvaluationSettings settings;
   settings.masking = config_.base.data.mask;
@@ -159,23 +213,46 @@ void Trainer::validate() {
   settings.batch_tokens = config_.base.validation.batch_tokens;
   settings.device = device_;
   settings.bf16 = config_.base.train.precision == Precision::kBf16;
-  for (size_t i = 0; i < replicas_.size(); ++i) {
-    const ValidationResult result = evaluate(replicas_[i]->encoder(), validation_set_, settings);
-    validation_nll_[i] = result.mean_nll;
-    metrics_->validation(*replicas_[i], step_, result.mean_nll, result.targets);
-    spdlog::info("step {}/{} {} seed {}: validation NLL {:.4f} ({} targets, window {})", step_,
-                 config_.base.train.steps, replicas_[i]->arm().name, replicas_[i]->seed(), result.mean_nll,
-                 result.targets, settings.window);
+  std::vector<ValidationResult> results;
+  for (const auto& replica : replicas_) {
+    if (stop_requested()) return false;
+    results.push_back(evaluate(replica->encoder(), validation_set_, settings));
   }
+  for (size_t i = 0; i < replicas_.size(); ++i) {
+    Replica& replica = *replicas_[i];
+    replica.counters.validation_nll = results[i].mean_nll;
+    metrics_->validation(replica, progress_.step, results[i].mean_nll, results[i].targets);
+    spdlog::info("step {}/{} {} seed {}: validation NLL {:.4f} ({} targets, window {})", progress_.step,
+                 config_.base.train.steps, replica.arm().name, replica.seed(), results[i].mean_nll,
+                 results[i].targets, settings.window);
+  }
+  progress_.validation_step = progress_.step;
   metrics_->flush();
+  return true;
+}
+
+void Trainer::rank_checkpoint() {
+  if (!config_.base.checkpoint.keep_best || progress_.validation_step != progress_.step) return;
+  double mean = 0;
+  for (const auto& replica : replicas_) mean += replica->counters.validation_nll.value();
+  mean /= static_cast<double>(replicas_.size());
+  if (!std::isfinite(mean) || (progress_.best && progress_.best->nll <= mean)) return;
+  progress_.best = {progress_.step, mean};
 }
 
 void Trainer::save(const std::filesystem::path& run_folder) {
   drain(0);
-  metrics_->flush();
-  const auto folder = save_checkpoint(run_folder, step_, replicas(), config_.dump(),
-                                      train_file_.tokenizer_model(), config_.base.checkpoint.keep);
-  spdlog::info("step {}: checkpoint {}", step_, folder.string());
+  rank_checkpoint();
+  progress_.metrics_bytes = metrics_->sync();
+  const auto folder =
+      save_checkpoint(run_folder, progress_, replicas(), config_.dump(), train_file_.tokenizer_model());
+  spdlog::info("step {}: checkpoint {}", progress_.step, folder.string());
+  prune(run_folder);
+}
+
+void Trainer::prune(const std::filesystem::path& run_folder) const {
+  const auto best = progress_.best ? std::optional(progress_.best->step) : std::nullopt;
+  remove_old_checkpoints(run_folder, config_.base.checkpoint.keep, best);
 }
 
 }  // namespace rse

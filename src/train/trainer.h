@@ -5,7 +5,7 @@
 // seeds are alive at once, so a run needs their memory together; batches are functions of (seed, step), so a
 // replica's path does not depend on what else runs beside it. On CUDA the host never waits within a step:
 // results are read one step late, and a non-finite update cancels itself on the device. Order of calls:
-// Trainer -> run(); both token files outlive it.
+// Trainer -> restore(), where a run goes on -> run(); both token files outlive it.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +25,7 @@
 #include "train/replica.h"
 #include "train/report.h"
 #include "train/run_config.h"
+#include "train/trainer_state.h"
 
 namespace rse {
 
@@ -46,12 +47,21 @@ class Trainer {
   Trainer(const RunConfig& config, const TokenFile& train_file, const TokenFile& valid_file,
           const torch::Device& device);
 
+  // Everything as it was when `checkpoint`, which verify_checkpoint() passed, was saved.
+  // state: read_trainer_state(checkpoint).
+  void restore(const std::filesystem::path& checkpoint, const TrainerState& state);
+
   // Trains to the last step. Writes metrics, checkpoints and summary.json into `run_folder`, which exists.
-  // Throws TrainingFailed.
-  std::vector<ReplicaSummary> run(const std::filesystem::path& run_folder);
+  // stop_requested: asked after each step and before each replica's validation; once it says true, the step's
+  // checkpoint is saved and Interrupted thrown (a validation cut short leaves no trace; the resumed run makes
+  // it up). Throws TrainingFailed.
+  std::vector<ReplicaSummary> run(const std::filesystem::path& run_folder,
+                                  const std::function<bool()>& stop_requested = {});
 
   // All replicas, by seed, then arm.
   std::vector<Replica*> replicas();
+  // Parameters of all replicas together.
+  int64_t parameters() const;
 
  private:
   struct InFlight {
@@ -59,14 +69,22 @@ class Trainer {
     Replica::Pending pending;
   };
 
+  void begin(const std::filesystem::path& run_folder);
   void train_step(BatchSource& source);
   // Reads updates until at most `leave` are in flight.
   void drain(size_t leave);
   void record(Replica& replica, const UpdateResult& result);
   void fail(const Replica& replica);
+  bool due(int64_t every) const;
+  bool stop_requested() const;
   void log_decays();
-  void validate();
+  // False where a request to stop came before the last replica; then nothing is written down.
+  bool validate();
+  // Makes the checkpoint of this step the best one, where its validation says so.
+  void rank_checkpoint();
   void save(const std::filesystem::path& run_folder);
+  void prune(const std::filesystem::path& run_folder) const;
+  std::vector<ReplicaSummary> finish(const std::filesystem::path& run_folder);
 
   RunConfig config_;
   const TokenFile& train_file_;
@@ -77,10 +95,10 @@ class Trainer {
   EvaluationSet validation_set_;
   std::vector<std::unique_ptr<Replica>> replicas_;
   std::vector<ModelReport> costs_;       // an arm
-  std::vector<double> validation_nll_;   // a replica, the last one
   std::unique_ptr<MetricsLog> metrics_;  // during run()
+  std::function<bool()> stop_requested_;
   std::queue<InFlight> in_flight_;
-  int64_t step_ = 0;  // updates that every replica has made or has in flight
+  RunProgress progress_;  // its step counts updates that every replica has made or has in flight
   double start_seconds_ = 0;
   int64_t start_step_ = 0;
 };

@@ -70,7 +70,7 @@ TEST_F(DataProgram, ATerminatedEncodingLeavesNothing) {
   int status = 0;
   ASSERT_EQ(waitpid(child, &status, 0), child);
   EXPECT_TRUE(WIFEXITED(status));
-  EXPECT_EQ(WEXITSTATUS(status), 1);
+  EXPECT_EQ(WEXITSTATUS(status), kExitInterrupted);
   EXPECT_TRUE(std::filesystem::is_empty(folder_ / "out"));
 }
 
