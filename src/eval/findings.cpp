@@ -1,0 +1,254 @@
+#include "eval/findings.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+namespace rse {
+namespace {
+
+// Below so many, percentile intervals are noticeably narrower than they say.
+constexpr int64_t kFewDocuments = 30;
+
+// "16,384"
+std::string grouped(int64_t value) {
+  std::string digits = std::to_string(value);
+  for (auto place = static_cast<int64_t>(digits.size()) - 3; place > (value < 0 ? 1 : 0); place -= 3) {
+    digits.insert(static_cast<size_t>(place), ",");
+  }
+  return digits;
+}
+
+std::string count_of(int64_t count, const char* thing) {
+  return fmt::format("{} {}{}", grouped(count), thing, count == 1 ? "" : "s");
+}
+
+// "-0.0062", "+2.713": four decimals where a change is small.
+std::string change(double value, double size) { return fmt::format("{:+.{}f}", value, size < 0.1 ? 4 : 3); }
+
+// "-0.0062 [-0.0071, -0.0053]"
+std::string with_interval(const Estimate& estimate) {
+  if (!estimate.interval) return change(estimate.mean, std::abs(estimate.mean));
+  const double size = std::max(std::abs(estimate.interval->low), std::abs(estimate.interval->high));
+  return fmt::format("{} [{}, {}]", change(estimate.mean, size), change(estimate.interval->low, size),
+                     change(estimate.interval->high, size));
+}
+
+std::string join_clauses(const std::vector<std::string>& clauses) {
+  return fmt::format("{}", fmt::join(clauses, "; "));
+}
+
+// What an interval of these seeds says something about.
+std::string scope(const Analysis& analysis, size_t seeds) {
+  if (analysis.documents < 2) return "one document, so no interval";
+  const std::string documents = count_of(analysis.documents, "document");
+  if (seeds == 1) return fmt::format("intervals over {}: a claim about this one trained model", documents);
+  const std::string both =
+      fmt::format("intervals over {} and {}", count_of(static_cast<int64_t>(seeds), "seed"), documents);
+  return seeds < kSeedsForAVerdict ? both + ": a claim about these trained models" : both;
+}
+
+// "holds", ... for a change beyond the trained length.
+std::string change_in_words(const Estimate& estimate) {
+  if (!estimate.interval) return fmt::format("changes by {} (no interval)", with_interval(estimate));
+  const Interval& interval = *estimate.interval;
+  const char* word = "undecided";
+  if (interval.high < 0) {
+    word = "improves";
+  } else if (interval.low > 0) {
+    word = "deteriorates";
+  } else if (std::max(-interval.low, interval.high) <= kHoldMargin) {
+    word = "holds";
+  }
+  return fmt::format("{} ({})", word, with_interval(estimate));
+}
+
+std::string control_in_words(const Estimate& estimate) {
+  if (!estimate.interval) return fmt::format("differs by {} (no interval)", with_interval(estimate));
+  const char* word = "no difference shown";
+  if (estimate.interval->high < 0) word = "better";
+  if (estimate.interval->low > 0) word = "worse";
+  return fmt::format("{} ({})", word, with_interval(estimate));
+}
+
+void whole_report(const Analysis& analysis, std::vector<std::string>& sentences) {
+  if (analysis.documents == 1) {
+    sentences.push_back(
+        "The targets lie in one document: there is no interval, and nothing here speaks of other texts.");
+  } else if (analysis.documents < kFewDocuments) {
+    sentences.push_back(
+        fmt::format("{}: percentile intervals over so few are too narrow; of normal values one that says 95 "
+                    "% covers about {:.0f} %.",
+                    count_of(analysis.documents, "document"), 100 * percentile_coverage(analysis.documents)));
+  }
+  size_t seeds = 0;
+  for (const ArmResult& arm : analysis.arms) seeds = std::max(seeds, arm.seeds.size());
+  if (seeds == 1) {
+    sentences.push_back(
+        "One seed an arm: every statement is about the trained models, none about the methods.");
+  } else if (static_cast<int64_t>(seeds) < kFewDocuments && analysis.documents > 1) {
+    sentences.push_back(fmt::format(
+        "{}: where seeds differ more than documents, an interval that says 95 % covers about {:.0f} %.",
+        count_of(static_cast<int64_t>(seeds), "seed"),
+        100 * percentile_coverage(static_cast<int64_t>(seeds))));
+  }
+}
+
+void plateau(const Analysis& analysis, const ArmResult& arm, std::vector<std::string>& sentences) {
+  for (const ArmResult& replica : analysis.replicas) {
+    if (replica.arm != arm.arm || !replica.on_plateau) continue;
+    sentences.push_back(
+        fmt::format("{}, seed {}: NLL {:.3f} at {} tokens is not below {:g} times the unigram entropy "
+                    "{:.3f}: still on the "
+                    "unigram plateau, where a model knows little beyond word frequencies; its numbers say "
+                    "nothing about the method.",
+                    arm.arm, replica.seeds.front(), replica.at(analysis.trained_length, false)->nll.mean,
+                    grouped(analysis.trained_length), kPlateauShare, analysis.unigram_entropy));
+  }
+}
+
+void beyond_trained_length(const Analysis& analysis, const ArmResult& arm,
+                           std::vector<std::string>& sentences) {
+  std::vector<std::string> clauses;
+  for (const LengthResult& row : arm.lengths) {
+    if (row.control() || row.length <= analysis.trained_length) continue;
+    clauses.push_back(fmt::format("{} at {}", change_in_words(*row.difference), grouped(row.length)));
+  }
+  if (clauses.empty()) {
+    sentences.push_back(fmt::format("{}: no length beyond the trained {} tokens was evaluated.", arm.arm,
+                                    grouped(analysis.trained_length)));
+    return;
+  }
+  sentences.push_back(fmt::format("{} beyond the trained {} tokens, change of NLL in nats: {}. ({}.)",
+                                  arm.arm, grouped(analysis.trained_length), join_clauses(clauses),
+                                  scope(analysis, arm.seeds.size())));
+}
+
+void against_control(const Analysis& analysis, const ArmResult& arm, std::vector<std::string>& sentences) {
+  std::vector<std::string> clauses;
+  int64_t window = 0;
+  bool better = false, worse = false;
+  for (const LengthResult& row : arm.lengths) {
+    if (!row.over_control || row.length < analysis.trained_length) continue;
+    window = arm.at(row.length, true)->attention_window;
+    clauses.push_back(fmt::format("{} at {}", control_in_words(*row.over_control), grouped(row.length)));
+    if (!row.over_control->interval || row.length == analysis.trained_length) continue;
+    better = better || row.over_control->interval->high < 0;
+    worse = worse || row.over_control->interval->low > 0;
+  }
+  if (clauses.empty()) return;
+  std::string meaning =
+      "Beyond the trained length no use of distant context and no harm from length is shown";
+  if (better && worse) {
+    meaning = "Where better, distant context is used; where worse, length does harm";
+  } else if (better) {
+    meaning = "Where better beyond the trained length, context farther away than that is used";
+  } else if (worse) {
+    meaning = "Where worse beyond the trained length, length does harm that nearby attention would not";
+  }
+  if (analysis.documents < 2) meaning = "Without intervals nothing follows from it";
+  sentences.push_back(fmt::format(
+      "{} against its control (attention only within {} tokens), full minus control in nats: {}. {}.",
+      arm.arm, grouped(window - 1), join_clauses(clauses), meaning));
+}
+
+void at_edges(const Analysis& analysis, const ArmResult& arm, std::vector<std::string>& sentences) {
+  const std::vector<EdgeBucket>& edges = arm.at(analysis.trained_length, false)->edges;
+  if (edges.size() < 2) return;
+  sentences.push_back(
+      fmt::format("{} at {} tokens: NLL {:.3f} within {} of a window's edge ({}), {:.3f} from {} tokens on "
+                  "({}); longer windows have fewer "
+                  "targets near an edge.",
+                  arm.arm, grouped(analysis.trained_length), edges.front().nll,
+                  count_of(edges.front().last + 1, "token"), count_of(edges.front().targets, "target"),
+                  edges.back().nll, grouped(edges.back().first), count_of(edges.back().targets, "target")));
+}
+
+// Seeds from which a sign-flip test can reach kSignificance in a family of this size.
+int64_t seeds_needed(size_t family) {
+  int64_t seeds = static_cast<int64_t>(kSeedsForAVerdict);
+  while (std::ldexp(2.0, -static_cast<int>(seeds)) * static_cast<double>(family) > kSignificance) ++seeds;
+  return seeds;
+}
+
+std::string comparison_sentence(const Analysis& analysis, const Comparison& comparison) {
+  const size_t seeds = comparison.seeds.size();
+  const std::string head =
+      fmt::format("{} and {} at {} tokens", comparison.first, comparison.second, grouped(comparison.length));
+  std::string numbers = fmt::format("NLL of {} minus {} {}", comparison.first, comparison.second,
+                                    with_interval(comparison.difference));
+  if (seeds > 1)
+    numbers += fmt::format(", p {:.3g}, {:.3g} after Holm's correction", comparison.p, comparison.p_holm);
+  if (comparison.detectable)
+    numbers += fmt::format("; smallest difference this run could have shown {:.3g}", *comparison.detectable);
+  switch (comparison.verdict) {
+    case Verdict::kOnPlateau:
+      return fmt::format("{}: no verdict, an arm is on the unigram plateau ({}).", head, numbers);
+    case Verdict::kNotEnoughSeeds:
+      return fmt::format("{}: not enough seeds ({}; at least {}) ({}).", head, seeds, kSeedsForAVerdict,
+                         numbers);
+    case Verdict::kFirstBetter:
+      return fmt::format("{}: {} is better ({}).", head, comparison.first, numbers);
+    case Verdict::kSecondBetter:
+      return fmt::format("{}: {} is better ({}).", head, comparison.second, numbers);
+    case Verdict::kNotShown:
+      break;
+  }
+  if (comparison.smallest_p_holm <= kSignificance)
+    return fmt::format("{}: no difference shown ({}).", head, numbers);
+  return fmt::format(
+      "{}: no verdict ({}): {} seeds cannot bring p below {:.3g} among {} comparisons; {} seeds could bring "
+      "it to {:g}.",
+      head, numbers, seeds, comparison.smallest_p_holm, analysis.comparisons.size(),
+      seeds_needed(analysis.comparisons.size()), kSignificance);
+}
+
+std::string optional_change(const std::optional<Estimate>& estimate) {
+  return estimate ? with_interval(*estimate) : "";
+}
+
+}  // namespace
+
+std::vector<std::string> findings(const Analysis& analysis) {
+  std::vector<std::string> sentences;
+  whole_report(analysis, sentences);
+  for (const ArmResult& arm : analysis.arms) {
+    plateau(analysis, arm, sentences);
+    beyond_trained_length(analysis, arm, sentences);
+    against_control(analysis, arm, sentences);
+    at_edges(analysis, arm, sentences);
+  }
+  for (const Comparison& comparison : analysis.comparisons) {
+    sentences.push_back(comparison_sentence(analysis, comparison));
+  }
+  return sentences;
+}
+
+std::string result_table(const Analysis& analysis) {
+  size_t width = 3;
+  for (const ArmResult& replica : analysis.replicas) width = std::max(width, replica.arm.size());
+  constexpr const char* kRow = "{:<{}} {:>5} {:>8} {:>8} {:>29} {:>8} {:>29}\n";
+  std::string text = fmt::format(kRow, "arm", width, "seed", "length", "NLL",
+                                 fmt::format("minus NLL at {}", grouped(analysis.trained_length)), "control",
+                                 "full minus control");
+  for (const ArmResult& replica : analysis.replicas) {
+    for (const LengthResult& row : replica.lengths) {
+      if (row.control()) continue;
+      const LengthResult* control = replica.at(row.length, true);
+      text += fmt::format(kRow, replica.arm, width, replica.seeds.front(), grouped(row.length),
+                          fmt::format("{:.4f}", row.nll.mean), optional_change(row.difference),
+                          control != nullptr ? fmt::format("{:.4f}", control->nll.mean) : "",
+                          optional_change(row.over_control));
+    }
+  }
+  text += fmt::format("{} in {}; NLL in nats a target; differences paired by target, averaged by document{}",
+                      count_of(analysis.targets, "target"), count_of(analysis.documents, "document"),
+                      analysis.documents > 1 ? ", with 95 % bootstrap intervals over documents" : "");
+  for (const std::string& sentence : findings(analysis)) text += "\n" + sentence;
+  return text;
+}
+
+}  // namespace rse
