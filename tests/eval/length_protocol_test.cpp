@@ -94,7 +94,9 @@ TEST_F(LengthProtocolTest, AModelOfNearContextDiffersOnlyAtEdges) {
       const bool cut = edge_distance(offsets[i], base.length) < kReach &&
                        edge_distance(offsets[i], losses[l].length) != edge_distance(offsets[i], base.length);
       if (cut) edges += difference;
-      if (!cut) ASSERT_EQ(losses[l].nll[i], base.nll[i]) << offsets[i];
+      if (!cut) {
+        ASSERT_EQ(losses[l].nll[i], base.nll[i]) << offsets[i];
+      }
       moved += difference != 0;
     }
     EXPECT_GT(moved, 10);
