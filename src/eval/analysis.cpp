@@ -283,7 +283,10 @@ void judge_all(Analysis& analysis) {
     Comparison& comparison = analysis.comparisons[i];
     comparison.p_holm = adjusted[i];
     const double smallest = std::ldexp(2.0, -static_cast<int>(comparison.seeds.size()));
-    comparison.smallest_p_holm = std::min(1.0, smallest * static_cast<double>(p.size()));
+    const auto rank =
+        std::count_if(analysis.comparisons.begin(), analysis.comparisons.end(),
+                      [&](const Comparison& other) { return other.seeds.size() <= comparison.seeds.size(); });
+    comparison.smallest_p_holm = std::min(1.0, smallest * static_cast<double>(rank));
     comparison.verdict =
         judge(comparison, plateau.contains(comparison.first) || plateau.contains(comparison.second));
   }

@@ -94,7 +94,7 @@ struct Comparison {
   double p = 1;                 // sign-flip test over seeds
   double p_holm = 1;            // over all comparisons of the analysis
   double smallest_p_holm =
-      1;  // that so many seeds could reach in this family: 2^(1 - n) x comparisons, at most 1
+      1;  // that n seeds could reach: 2^(1 - n) x comparisons of at most n seeds, at most 1
   std::optional<double> detectable;  // detectable_difference(by_seed)
   Verdict verdict = Verdict::kNotEnoughSeeds;
 };

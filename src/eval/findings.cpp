@@ -15,11 +15,13 @@ constexpr int64_t kFewDocuments = 30;
 
 // "16,384"
 std::string grouped(int64_t value) {
-  std::string digits = std::to_string(value);
-  for (auto place = static_cast<int64_t>(digits.size()) - 3; place > (value < 0 ? 1 : 0); place -= 3) {
-    digits.insert(static_cast<size_t>(place), ",");
+  const std::string digits = std::to_string(value);
+  std::string text;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && digits[i - 1] != '-' && (digits.size() - i) % 3 == 0) text += ',';
+    text += digits[i];
   }
-  return digits;
+  return text;
 }
 
 std::string count_of(int64_t count, const char* thing) {
@@ -139,7 +141,12 @@ void against_control(const Analysis& analysis, const ArmResult& arm, std::vector
     better = better || row.over_control->interval->high < 0;
     worse = worse || row.over_control->interval->low > 0;
   }
-  if (clauses.empty()) return;
+  if (clauses.empty()) {
+    sentences.push_back(fmt::format(
+        "{}: no control was evaluated, so a gain with length may come from fewer cut-off contexts alone.",
+        arm.arm));
+    return;
+  }
   std::string meaning =
       "Beyond the trained length no use of distant context and no harm from length is shown";
   if (better && worse) {
@@ -155,16 +162,22 @@ void against_control(const Analysis& analysis, const ArmResult& arm, std::vector
       arm.arm, grouped(window - 1), join_clauses(clauses), meaning));
 }
 
+// "0", "4-7"
+std::string distances(const EdgeBucket& bucket) {
+  if (bucket.first == bucket.last) return grouped(bucket.first);
+  return fmt::format("{}-{}", grouped(bucket.first), grouped(bucket.last));
+}
+
 void at_edges(const Analysis& analysis, const ArmResult& arm, std::vector<std::string>& sentences) {
   const std::vector<EdgeBucket>& edges = arm.at(analysis.trained_length, false)->edges;
   if (edges.size() < 2) return;
-  sentences.push_back(
-      fmt::format("{} at {} tokens: NLL {:.3f} within {} of a window's edge ({}), {:.3f} from {} tokens on "
-                  "({}); longer windows have fewer "
-                  "targets near an edge.",
-                  arm.arm, grouped(analysis.trained_length), edges.front().nll,
-                  count_of(edges.front().last + 1, "token"), count_of(edges.front().targets, "target"),
-                  edges.back().nll, grouped(edges.back().first), count_of(edges.back().targets, "target")));
+  const EdgeBucket &near = edges.front(), &far = edges.back();
+  sentences.push_back(fmt::format(
+      "{} at {} tokens: NLL {:.3f} at distance {} from the nearer edge of a window ({}), {:.3f} at distance "
+      "{} "
+      "({}); longer windows have fewer targets near an edge.",
+      arm.arm, grouped(analysis.trained_length), near.nll, distances(near), count_of(near.targets, "target"),
+      far.nll, distances(far), count_of(far.targets, "target")));
 }
 
 // Seeds from which a sign-flip test can reach kSignificance in a family of this size.
@@ -174,36 +187,57 @@ int64_t seeds_needed(size_t family) {
   return seeds;
 }
 
-std::string comparison_sentence(const Analysis& analysis, const Comparison& comparison) {
-  const size_t seeds = comparison.seeds.size();
-  const std::string head =
-      fmt::format("{} and {} at {} tokens", comparison.first, comparison.second, grouped(comparison.length));
-  std::string numbers = fmt::format("NLL of {} minus {} {}", comparison.first, comparison.second,
-                                    with_interval(comparison.difference));
-  if (seeds > 1)
-    numbers += fmt::format(", p {:.3g}, {:.3g} after Holm's correction", comparison.p, comparison.p_holm);
-  if (comparison.detectable)
-    numbers += fmt::format("; smallest difference this run could have shown {:.3g}", *comparison.detectable);
+// "rse is better at 1,024 (-0.0100 [-0.0120, -0.0080], p 0.016, ...)"
+std::string comparison_clause(const Comparison& comparison) {
+  const std::string where = fmt::format("at {}", grouped(comparison.length));
+  std::string numbers = with_interval(comparison.difference);
   switch (comparison.verdict) {
     case Verdict::kOnPlateau:
-      return fmt::format("{}: no verdict, an arm is on the unigram plateau ({}).", head, numbers);
     case Verdict::kNotEnoughSeeds:
-      return fmt::format("{}: not enough seeds ({}; at least {}) ({}).", head, seeds, kSeedsForAVerdict,
-                         numbers);
-    case Verdict::kFirstBetter:
-      return fmt::format("{}: {} is better ({}).", head, comparison.first, numbers);
-    case Verdict::kSecondBetter:
-      return fmt::format("{}: {} is better ({}).", head, comparison.second, numbers);
+      return fmt::format("{} {}", numbers, where);
     case Verdict::kNotShown:
+    case Verdict::kFirstBetter:
+    case Verdict::kSecondBetter:
       break;
   }
-  if (comparison.smallest_p_holm <= kSignificance)
-    return fmt::format("{}: no difference shown ({}).", head, numbers);
-  return fmt::format(
-      "{}: no verdict ({}): {} seeds cannot bring p below {:.3g} among {} comparisons; {} seeds could bring "
-      "it to {:g}.",
-      head, numbers, seeds, comparison.smallest_p_holm, analysis.comparisons.size(),
-      seeds_needed(analysis.comparisons.size()), kSignificance);
+  numbers += fmt::format(
+      ", p {:.3g}, after Holm's correction {:.3g}; smallest difference that could have been shown {:.3g}",
+      comparison.p, comparison.p_holm, comparison.detectable.value());
+  if (comparison.verdict == Verdict::kNotShown)
+    return fmt::format("no difference shown {} ({})", where, numbers);
+  const bool first = comparison.verdict == Verdict::kFirstBetter;
+  return fmt::format("{} is better {} ({})", first ? comparison.first : comparison.second, where, numbers);
+}
+
+// One sentence a pair of arms. What keeps a pair from a verdict does so at every length.
+void between_arms(const Analysis& analysis, std::vector<std::string>& sentences) {
+  const std::vector<Comparison>& all = analysis.comparisons;
+  for (size_t begin = 0, end = 0; begin < all.size(); begin = end) {
+    std::vector<std::string> clauses;
+    for (; end < all.size() && all[end].first == all[begin].first && all[end].second == all[begin].second;
+         ++end) {
+      clauses.push_back(comparison_clause(all[end]));
+    }
+    const Comparison& pair = all[begin];
+    std::string verdict;
+    if (pair.verdict == Verdict::kOnPlateau) verdict = "no verdict, an arm is on the unigram plateau; ";
+    if (pair.verdict == Verdict::kNotEnoughSeeds) {
+      verdict = fmt::format("not enough seeds ({}; at least {}) for a verdict; ", pair.seeds.size(),
+                            kSeedsForAVerdict);
+    }
+    sentences.push_back(fmt::format("{} and {}: {}NLL of {} minus {} in nats: {}.", pair.first, pair.second,
+                                    verdict, pair.first, pair.second, join_clauses(clauses)));
+  }
+  const auto weakest = std::max_element(all.begin(), all.end(), [](const Comparison& a, const Comparison& b) {
+    return a.smallest_p_holm < b.smallest_p_holm;
+  });
+  if (weakest == all.end() || weakest->seeds.size() < kSeedsForAVerdict) return;
+  if (weakest->smallest_p_holm <= kSignificance) return;
+  sentences.push_back(fmt::format(
+      "{} seeds cannot bring p below {:.3g} after Holm's correction over the {} comparisons of this report, "
+      "so they cannot "
+      "give a verdict at the level of {:g}; {} seeds could.",
+      weakest->seeds.size(), weakest->smallest_p_holm, all.size(), kSignificance, seeds_needed(all.size())));
 }
 
 std::string optional_change(const std::optional<Estimate>& estimate) {
@@ -217,13 +251,12 @@ std::vector<std::string> findings(const Analysis& analysis) {
   whole_report(analysis, sentences);
   for (const ArmResult& arm : analysis.arms) {
     plateau(analysis, arm, sentences);
+    if (arm.on_plateau) continue;
     beyond_trained_length(analysis, arm, sentences);
     against_control(analysis, arm, sentences);
     at_edges(analysis, arm, sentences);
   }
-  for (const Comparison& comparison : analysis.comparisons) {
-    sentences.push_back(comparison_sentence(analysis, comparison));
-  }
+  between_arms(analysis, sentences);
   return sentences;
 }
 

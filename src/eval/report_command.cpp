@@ -1,6 +1,7 @@
 #include "eval/report_command.h"
 
 #include <fcntl.h>
+#include <fmt/ranges.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -41,16 +42,23 @@ std::string shell_word(const std::string& word) {
   const char* plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./,:@%";
   if (!word.empty() && word.find_first_not_of(plain) == std::string::npos) return word;
   std::string quoted = "'";
-  for (char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return quoted + "'";
+  for (char c : word) {
+    if (c == '\'') {
+      quoted += "'\\''";
+    } else {
+      quoted += c;
+    }
+  }
+  quoted += '\'';
+  return quoted;
 }
 
 std::string last_line(const std::string& text) {
   const size_t end = text.find_last_not_of("\n\r ");
   if (end == std::string::npos) return "";
-  const size_t begin = text.find_last_of('\n', end);
-  return text.substr(begin == std::string::npos ? 0 : begin + 1,
-                     end - (begin == std::string::npos ? 0 : begin + 1) + 1);
+  const size_t before = text.find_last_of('\n', end);
+  const size_t begin = before == std::string::npos ? 0 : before + 1;
+  return text.substr(begin, end + 1 - begin);
 }
 
 // Reads to the end of the stream and closes it.
@@ -105,11 +113,9 @@ Outcome run(const std::vector<std::string>& words) {
 
 std::string report_command(const std::filesystem::path& evaluation_folder,
                            const std::filesystem::path& run_folder) {
-  std::string line;
-  for (const std::string& word : arguments(evaluation_folder, run_folder)) {
-    line += (line.empty() ? "" : " ") + shell_word(word);
-  }
-  return line;
+  std::vector<std::string> words;
+  for (const std::string& word : arguments(evaluation_folder, run_folder)) words.push_back(shell_word(word));
+  return fmt::format("{}", fmt::join(words, " "));
 }
 
 std::filesystem::path draw_report(const std::filesystem::path& evaluation_folder,
