@@ -1,6 +1,7 @@
 #include "nn/windowed_attention.h"
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "core/check.h"
@@ -42,7 +43,7 @@ struct BlockPlan {
     const Tensor begins = borders.narrow(0, 0, sequences), ends = borders.narrow(0, 1, sequences);
     const Tensor counts = (ends - begins + (rows - 1)).floor_divide(rows);
     const Tensor first_block = counts.cumsum(0) - counts;
-    const Tensor sequence = at::repeat_interleave(counts, blocks);  // of each block
+    const Tensor sequence = at::repeat_interleave(counts, std::optional<int64_t>(blocks));  // of each block
     begin = begins.index_select(0, sequence);
     end = ends.index_select(0, sequence);
     const Tensor block = torch::arange(blocks, borders.options()) - first_block.index_select(0, sequence);
