@@ -126,16 +126,19 @@ def change_axis(axes, values):
     if not sizes or sizes[-1] < 20 * sizes[len(sizes) // 2]:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value)))
         return ""
-    threshold = min(10.0 ** math.floor(math.log10(sizes[len(sizes) // 2])), 10.0 ** math.ceil(math.log10(sizes[-1]) - 1))
-    axes.set_yscale("symlog", linthresh=threshold, linscale=1.0)
-    decades, step = [], threshold
-    while step <= sizes[-1]:
-        decades.append(step)
-        step *= 10
-    low, high = min(values), max(values)
-    ticks = [0.0] + [t for t in decades if t <= high * 1.5] + [-t for t in decades if -t >= low * 1.5]
-    axes.yaxis.set_major_locator(FixedLocator(sorted(ticks)))
-    axes.yaxis.set_minor_locator(FixedLocator([s * m * t for t in decades for m in (2, 5) for s in (1, -1)]))
+    threshold = 10.0 ** min(math.floor(math.log10(sizes[len(sizes) // 2])), math.ceil(math.log10(sizes[-1])) - 1)
+    axes.set_yscale("symlog", linthresh=threshold)
+
+    def decades(farthest):
+        """Ticks up to the first power of ten that is not below it."""
+        count = max(0, math.ceil(math.log10(farthest / threshold) - 1e-9)) if farthest > 0 else -1
+        return [threshold * 10 ** i for i in range(count + 1)]
+
+    above, below = decades(max(values)), decades(-min(values))
+    axes.set_ylim(-below[-1] if below else -threshold / 3, above[-1] if above else threshold / 3)
+    axes.yaxis.set_major_locator(FixedLocator([-tick for tick in reversed(below)] + [0.0] + above))
+    axes.yaxis.set_minor_locator(FixedLocator([sign * factor * tick for sign, ticks in ((1, above), (-1, below))
+                                               for tick in ticks[:-1] for factor in (2, 5)]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value)))
     return f"; the axis is linear within ±{threshold:g} and logarithmic beyond"
 
@@ -169,7 +172,7 @@ def draw_lengths(evaluation):
             draw_estimates(top, rows(arm, attention, "nll"), colour, mark, dashed)
             points = rows(arm, attention, "difference")
             if not dashed:
-                base = {"mean": 0.0, "low": None, "high": None}
+                base = {"mean": 0.0, "low": 0.0, "high": 0.0}
                 points = sorted(points + [(evaluation["protocol"]["trained_length"], base)], key=lambda point: point[0])
             draw_estimates(bottom, points, colour, mark, dashed)
             changes += estimate_values(points)
@@ -262,10 +265,11 @@ def draw_decay(evaluation):
             axes.scatter(x, y, s=24, color=colour, marker=MARKS[number % len(MARKS)], alpha=0.75, linewidth=0,
                          label=f"seed {replica['seed']}")
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_major_locator(FixedLocator(range(1, len(replicas[0]["lambda"]) + 1)))
         axes.set_xlim(0.4, len(replicas[0]["lambda"]) + 0.6)
         axes.set_title(name)
-        axes.set_ylabel("λ, nats a token of distance")
+        axes.set_ylabel("λ, per token of distance")
         axes.set_xlabel("layer")
         if len(replicas) > 1:
             axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
@@ -304,6 +308,8 @@ def draw_training(evaluation, metrics):
                       marker=mark if kind == "validation" else None, markersize=4)
         axes.set_ylabel("NLL, nats a target")
         axes.set_title("Training" if kind == "update" else "Validation")
+    for axes in panels:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     panels[-1].set_xlabel("update")
     legend_above(figure, arm_handles(evaluation))
     return Drawing(figure, "Training and validation", "One line a seed. Training loss: mean of the "

@@ -6,12 +6,16 @@ STYLE = """
 body { margin: 0 auto; padding: 1rem; max-width: 58rem; font: 1rem/1.5 system-ui, sans-serif; color: #1a1a1a;
   background: #fff; overflow-wrap: break-word; }
 h1 { font-size: 1.5rem; line-height: 1.25; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .5rem; }
+h2, h3, .note { break-after: avoid; }
 figure { margin: 1rem 0; break-inside: avoid; } figure img { width: 100%; max-width: 46rem; height: auto; display: block; }
 figcaption, .note { font-size: .9rem; color: #444; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; vertical-align: top; }
+th, td { padding: .2rem .45rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; vertical-align: top; }
 th { text-align: right; border-bottom: 2px solid #888; white-space: normal; } th:first-child, td:first-child { text-align: left; }
-td.text { text-align: left; white-space: normal; min-width: 12rem; }
+td small { color: #444; }
+td:first-child { white-space: normal; min-width: 5rem; }
+th.text { text-align: left; }
+td.text { text-align: left; white-space: normal; min-width: 9rem; }
 li { margin: .35rem 0; } pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; font-size: .8rem; white-space: pre-wrap; }
 nav a { margin-right: .8rem; } a { color: #0056a0; }
 @media print { body { max-width: none; font-size: 10pt; } nav { display: none; } table { font-size: 7.5pt; }
@@ -36,18 +40,29 @@ def grouped(value):
     return "" if value is None else f"{value:,}"
 
 
+class Measured:
+    """A value for a table: the mean, and its interval on a second line."""
+
+    def __init__(self, estimate, write):
+        self.mean = "" if estimate is None else write(estimate["mean"])
+        self.interval = ""
+        if estimate is not None and estimate["low"] is not None:
+            self.interval = f"[{write(estimate['low'])}, {write(estimate['high'])}]"
+
+    def markup(self):
+        return text(self.mean) + (f"<br><small>{text(self.interval)}</small>" if self.interval else "")
+
+
 def change(estimate):
-    if estimate is None:
-        return ""
-    if estimate["low"] is None:
-        return signed(estimate["mean"])
-    return f"{signed(estimate['mean'])} [{signed(estimate['low'])}, {signed(estimate['high'])}]"
+    return Measured(estimate, signed)
 
 
 def level(estimate):
-    if estimate["low"] is None:
-        return number(estimate["mean"])
-    return f"{number(estimate['mean'])} [{number(estimate['low'], 3)}, {number(estimate['high'], 3)}]"
+    return Measured(estimate, number)
+
+
+def cell_markup(value):
+    return value.markup() if isinstance(value, Measured) else text(value)
 
 
 def scaled(value, units, base):
@@ -69,10 +84,11 @@ def amount(value):
 
 
 def table(heads, rows, text_columns=()):
-    """rows: lists of unescaped values."""
-    head = "".join(f'<th scope="col">{text(cell)}</th>' for cell in heads)
+    """rows: lists of unescaped values and Measured."""
+    head = "".join(f'<th scope="col"{" class=text" if i in text_columns else ""}>{text(cell)}</th>'
+                   for i, cell in enumerate(heads))
     body = "".join("<tr>" + "".join(
-        f'<td class="text">{text(cell)}</td>' if i in text_columns else f"<td>{text(cell)}</td>"
+        f'<td class="text">{text(cell)}</td>' if i in text_columns else f"<td>{cell_markup(cell)}</td>"
         for i, cell in enumerate(row)) + "</tr>\n" for row in rows)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>\n'
 
@@ -92,7 +108,7 @@ def result_rows(arms, seeds):
                 continue
             control = controls.get(row["length"])
             rows.append([arm["arm"], seeds(arm), grouped(row["length"]), level(row["nll"]), change(row["difference"]),
-                         number(control["nll"]["mean"]) if control else "", change(control["difference"]) if control else "",
+                         level(control["nll"]) if control else "", change(control["difference"]) if control else "",
                          change(row["over_control"]), f"{row['seconds'] + (control['seconds'] if control else 0):,.1f}"])
     return rows
 

@@ -160,7 +160,7 @@ TEST(Verdict, NeedsFiveSeeds) {
 TEST(Verdict, FiveSeedsCannotPassTheTest) {
   const Analysis five = analysis_of_changes({{"rse", -0.1}, {"rope", 0.1}}, 5);
   const Comparison& at_64 = five.comparisons.back();
-  EXPECT_EQ(at_64.verdict, Verdict::kNotShown);
+  EXPECT_EQ(at_64.verdict, Verdict::kOutOfReach);
   EXPECT_DOUBLE_EQ(at_64.p, 0.0625);
   EXPECT_DOUBLE_EQ(at_64.smallest_p_holm, 3 * 0.0625);
   EXPECT_THAT(findings(five), Contains(AllOf(HasSubstr("5 seeds cannot bring p below 0.188"),
@@ -182,16 +182,16 @@ TEST(Verdict, IsNotGivenOnTheUnigramPlateau) {
   const Analysis analysis = analysis_of_changes({{"rse", -0.1}, {"learned", 0.1}}, 7, 5.5);
   EXPECT_TRUE(analysis.arms[1].on_plateau);
   EXPECT_EQ(analysis.comparisons[2].verdict, Verdict::kOnPlateau);
-  EXPECT_THAT(findings(analysis), Contains(AllOf(HasSubstr("learned, seed 3: NLL 5.503 at 8 tokens"),
+  EXPECT_THAT(findings(analysis), Contains(AllOf(HasSubstr("learned: NLL 5.501 (seed 1), 5.502 (seed 2)"),
                                                  HasSubstr("say nothing about the method"))));
   EXPECT_THAT(findings(analysis), Each(Not(HasSubstr("learned beyond"))));
   EXPECT_THAT(findings(analysis),
               Contains(HasSubstr("rse and learned: no verdict, an arm is on the unigram plateau")));
 }
 
-TEST(Plateau, IncludesWhatIsNotANumber) {
-  EXPECT_FALSE(on_unigram_plateau(5.3, 6));
-  EXPECT_TRUE(on_unigram_plateau(5.4, 6));
+TEST(Plateau, IncludesAMeasuredOneAndWhatIsNotANumber) {
+  EXPECT_TRUE(on_unigram_plateau(6.011, 6.70));  // measured where the model had not left it
+  EXPECT_FALSE(on_unigram_plateau(3.67, 6.70));
   EXPECT_TRUE(on_unigram_plateau(std::nan(""), 6));
 }
 
