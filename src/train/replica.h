@@ -18,6 +18,7 @@
 #include "train/device.h"
 #include "train/optimizer.h"
 #include "train/run_config.h"
+#include "train/weights.h"
 
 namespace rse {
 
@@ -82,8 +83,7 @@ class Replica {
   std::vector<double> step_times_ms;  // of every update read
   int64_t peak_bytes = -1;            // largest of all updates
 
-  // Parameters and buffers by name.
-  NamedTensors weights() const;
+  NamedTensors weights() const { return weights_of(*encoder_); }
   // Copies from files written by write_safetensors(weights()) and write_safetensors(optimizer().state()).
   void load(const std::filesystem::path& model_file, const std::filesystem::path& optimizer_file);
 
