@@ -265,6 +265,7 @@ void compare(const LossTable& table, const std::vector<size_t>& first, const std
 Verdict judge(const Comparison& comparison, bool on_plateau) {
   if (on_plateau) return Verdict::kOnPlateau;
   if (comparison.seeds.size() < kSeedsForAVerdict) return Verdict::kNotEnoughSeeds;
+  if (comparison.smallest_p_holm > kSignificance) return Verdict::kOutOfReach;
   const std::optional<Interval>& interval = comparison.difference.interval;
   if (comparison.p_holm > kSignificance || !interval || interval->contains(0)) return Verdict::kNotShown;
   return interval->high < 0 ? Verdict::kFirstBetter : Verdict::kSecondBetter;
@@ -307,6 +308,8 @@ const char* verdict_name(Verdict verdict) {
       return "not enough seeds";
     case Verdict::kOnPlateau:
       return "an arm is on the unigram plateau";
+    case Verdict::kOutOfReach:
+      return "too few seeds for so many comparisons";
     case Verdict::kNotShown:
       return "no difference shown";
     case Verdict::kFirstBetter:

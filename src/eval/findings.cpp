@@ -55,7 +55,7 @@ std::string scope(const Analysis& analysis, size_t seeds) {
 
 // "holds", ... for a change beyond the trained length.
 std::string change_in_words(const Estimate& estimate) {
-  if (!estimate.interval) return fmt::format("changes by {} (no interval)", with_interval(estimate));
+  if (!estimate.interval) return fmt::format("changes by {}", with_interval(estimate));
   const Interval& interval = *estimate.interval;
   const char* word = "undecided";
   if (interval.high < 0) {
@@ -69,7 +69,7 @@ std::string change_in_words(const Estimate& estimate) {
 }
 
 std::string control_in_words(const Estimate& estimate) {
-  if (!estimate.interval) return fmt::format("differs by {} (no interval)", with_interval(estimate));
+  if (!estimate.interval) return fmt::format("differs by {}", with_interval(estimate));
   const char* word = "no difference shown";
   if (estimate.interval->high < 0) word = "better";
   if (estimate.interval->low > 0) word = "worse";
@@ -100,16 +100,19 @@ void whole_report(const Analysis& analysis, std::vector<std::string>& sentences)
 }
 
 void plateau(const Analysis& analysis, const ArmResult& arm, std::vector<std::string>& sentences) {
+  std::vector<std::string> stuck;
   for (const ArmResult& replica : analysis.replicas) {
     if (replica.arm != arm.arm || !replica.on_plateau) continue;
-    sentences.push_back(
-        fmt::format("{}, seed {}: NLL {:.3f} at {} tokens is not below {:g} times the unigram entropy "
-                    "{:.3f}: still on the "
-                    "unigram plateau, where a model knows little beyond word frequencies; its numbers say "
-                    "nothing about the method.",
-                    arm.arm, replica.seeds.front(), replica.at(analysis.trained_length, false)->nll.mean,
-                    grouped(analysis.trained_length), kPlateauShare, analysis.unigram_entropy));
+    stuck.push_back(fmt::format("{:.3f} (seed {})", replica.at(analysis.trained_length, false)->nll.mean,
+                                replica.seeds.front()));
   }
+  if (stuck.empty()) return;
+  sentences.push_back(
+      fmt::format("{}: NLL {} at {} tokens is not below {:g} times the unigram entropy {:.3f}: still on the "
+                  "unigram plateau, where a "
+                  "model knows little beyond word frequencies; its numbers say nothing about the method.",
+                  arm.arm, fmt::join(stuck, ", "), grouped(analysis.trained_length), kPlateauShare,
+                  analysis.unigram_entropy));
 }
 
 void beyond_trained_length(const Analysis& analysis, const ArmResult& arm,
@@ -195,6 +198,7 @@ std::string comparison_clause(const Comparison& comparison) {
     case Verdict::kOnPlateau:
     case Verdict::kNotEnoughSeeds:
       return fmt::format("{} {}", numbers, where);
+    case Verdict::kOutOfReach:
     case Verdict::kNotShown:
     case Verdict::kFirstBetter:
     case Verdict::kSecondBetter:
@@ -203,6 +207,7 @@ std::string comparison_clause(const Comparison& comparison) {
   numbers += fmt::format(
       ", p {:.3g}, after Holm's correction {:.3g}; smallest difference that could have been shown {:.3g}",
       comparison.p, comparison.p_holm, comparison.detectable.value());
+  if (comparison.verdict == Verdict::kOutOfReach) return fmt::format("no verdict {} ({})", where, numbers);
   if (comparison.verdict == Verdict::kNotShown)
     return fmt::format("no difference shown {} ({})", where, numbers);
   const bool first = comparison.verdict == Verdict::kFirstBetter;
