@@ -218,10 +218,13 @@ void resolve_vocabulary(RunConfig& config, const TokenFile& train, const TokenFi
     const LearnedPositionConfig& learned = arm.model.position.learned;
     const int64_t seq_len = config.base.data.seq_len;
     const int64_t longest = std::max(seq_len, config.base.validation.window(seq_len));
-    if (arm.model.position.method == PositionKind::kLearned && longest > learned.max_positions) {
-      throw_user_error("{}: {}: '{}': arm {} expects at most {} (model.position.learned.max_positions)",
-                       config.source.string(), longest == seq_len ? "data.seq_len" : "validation.length",
-                       longest, arm.name, learned.max_positions);
+    if (arm.model.position.method == PositionKind::kLearned && learned.beyond == BeyondTable::kError &&
+        longest > learned.max_positions) {
+      throw_user_error(
+          "{}: {}: '{}': arm {} expects at most {} (model.position.learned.max_positions; beyond "
+          "it model.position.learned.beyond: clamp, tile or interpolate)",
+          config.source.string(), longest == seq_len ? "data.seq_len" : "validation.length", longest,
+          arm.name, learned.max_positions);
     }
   }
 }
