@@ -8,6 +8,7 @@
 
 #include "core/check.h"
 #include "core/file.h"
+#include "core/utf8.h"
 
 #ifndef RSE_SOURCE_CONFIGS
 #define RSE_SOURCE_CONFIGS ""
@@ -60,7 +61,9 @@ class TreeBuilder : public YAML::EventHandler {
                 const std::string& value) override {
     refuse_anchor(mark, anchor);
     refuse_tag(mark, tag);
-    if (value.find('\0') != std::string::npos) throw_user_error("{}: a NUL byte: expected text", at(mark));
+    if (value.find('\0') != std::string::npos || utf8_error_position(value) < value.size()) {  // by escapes
+      throw_user_error("{}: a NUL byte or half a surrogate pair: expected text", at(mark));
+    }
     if (!stack_.empty() && stack_.back().node.kind == ConfigNode::Kind::kMap && !stack_.back().has_key) {
       Frame& frame = stack_.back();
       if (const ConfigNode* earlier = frame.node.find(value)) {
@@ -154,23 +157,17 @@ class TreeBuilder : public YAML::EventHandler {
   int values_ = 0;
 };
 
-// Such text may hold NUL bytes; YAML allows it.
-bool starts_as_utf16(std::string_view text) {
-  return text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF");
-}
-
 ConfigNode parse_any(std::string_view text, const std::string& name) {
   if (text.size() > kMaxConfigBytes) {
     throw_user_error("{}: {} bytes, a configuration has at most {}", name, text.size(), kMaxConfigBytes);
   }
-  if (const size_t nul = text.find('\0'); nul != std::string_view::npos && !starts_as_utf16(text)) {
-    const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(nul), '\n');
-    throw_user_error("{}:{}: not YAML: a NUL byte", name, line);
+  if (const size_t bad = std::min(text.find('\0'), utf8_error_position(text)); bad < text.size()) {
+    const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(bad), '\n');
+    throw_user_error("{}:{}: byte 0x{:02X}: expected YAML in UTF-8", name, line,
+                     static_cast<unsigned char>(text[bad]));
   }
   // yaml-cpp takes a quote that is never closed where the text ends in a line feed: a comment goes behind it.
-  std::string closed(text);
-  if (!starts_as_utf16(text)) closed += text.ends_with('\n') ? "#" : "\n#";
-  std::istringstream stream(closed);
+  std::istringstream stream(std::string(text) + (text.ends_with('\n') ? "#" : "\n#"));
   TreeBuilder builder(name);
   try {
     YAML::Parser parser(stream);
@@ -183,13 +180,21 @@ ConfigNode parse_any(std::string_view text, const std::string& name) {
   return std::move(builder.root);
 }
 
+// What is not plain ASCII is quoted: yaml-cpp writes some control characters and separators so that it reads
+// something else back.
+void emit_text(YAML::Emitter& out, const std::string& text) {
+  const bool plain = std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7F; });
+  if (!plain) out << YAML::DoubleQuoted;
+  out << text;
+}
+
 void emit(YAML::Emitter& out, const ConfigNode& node) {
   switch (node.kind) {
     case ConfigNode::Kind::kNull:
       out << YAML::Null;
       return;
     case ConfigNode::Kind::kScalar:
-      out << node.scalar;
+      emit_text(out, node.scalar);
       return;
     case ConfigNode::Kind::kList:
       out << YAML::Flow << YAML::BeginSeq;
@@ -199,7 +204,9 @@ void emit(YAML::Emitter& out, const ConfigNode& node) {
     case ConfigNode::Kind::kMap:
       out << YAML::BeginMap;
       for (const auto& [key, value] : node.entries) {
-        out << YAML::Key << key << YAML::Value;
+        out << YAML::Key;
+        emit_text(out, key);
+        out << YAML::Value;
         emit(out, value);
       }
       out << YAML::EndMap;
@@ -245,6 +252,7 @@ void merge_config(ConfigNode& base, const ConfigNode& over) {
 }
 
 void set_config_value(ConfigNode& root, const std::string& assignment) {
+  constexpr const char* kKeyCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
   const size_t equals = assignment.find('=');
   constexpr size_t kShown = 100;
   const std::string where =
@@ -263,6 +271,9 @@ void set_config_value(ConfigNode& root, const std::string& assignment) {
   std::istringstream path(assignment.substr(0, equals));
   for (std::string key; std::getline(path, key, '.');) {
     if (key.empty()) throw_user_error("{}: a key between dots is empty", where);
+    if (key.find_first_not_of(kKeyCharacters) != std::string::npos) {
+      throw_user_error("{}: key '{}': expected letters, digits, '_' and '-'", where, key);
+    }
     if (node->kind != ConfigNode::Kind::kMap) {
       *node = ConfigNode{};
       node->kind = ConfigNode::Kind::kMap;

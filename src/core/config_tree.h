@@ -46,7 +46,7 @@ void merge_config(ConfigNode& base, const ConfigNode& over);
 // Applies one "--set a.b=c": c is parsed as YAML (so lists work), intermediate maps are made.
 void set_config_value(ConfigNode& root, const std::string& assignment);
 
-// YAML text that parse_config reads back to the same tree.
+// YAML text that parse_config reads back to the same tree (Unicode's noncharacters become U+FFFD).
 std::string dump_config(const ConfigNode& root);
 
 // "a.yaml" as given if it exists; otherwise the shipped configuration of that name: beside the sources this

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/check.h"
-#include "data/utf8.h"
+#include "core/utf8.h"
 
 namespace rse {
 namespace {

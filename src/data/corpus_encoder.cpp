@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "core/check.h"
+#include "core/utf8.h"
 #include "data/bounded_queue.h"
 #include "data/text_segments.h"
-#include "data/utf8.h"
 
 namespace rse {
 namespace {

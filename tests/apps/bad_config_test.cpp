@@ -63,12 +63,13 @@ const BadText kTexts[] = {
     {"AnUnclosedQuote", "output: \"runs/x\n", {"c.yaml"}},
     {"AnUnclosedQuoteInTheMiddle", "output: 'runs/x\ntrain: {steps: 1}\n", {"c.yaml"}},
     {"AnUnclosedList", "train: {seeds: [1, 2\n", {"c.yaml"}},
-    {"ANulByte", "train:\n  steps: 1\0\n"s, {"c.yaml:2", "NUL byte"}},
+    {"ANulByte", "train:\n  steps: 1\0\n"s, {"c.yaml:2: byte 0x00: expected YAML in UTF-8"}},
     {"AnEscapedNulByte", "train:\n  steps: 1\ndata: {train: \"a\\0b\"}\n", {"c.yaml:3", "NUL byte"}},
+    {"HalfASurrogatePair", "output: \"\\ud800\"\n", {"c.yaml:1", "half a surrogate pair"}},
     {"ByteOrderMark", "\xEF\xBB\xBFmodel: {layers: 0}\n", {"c.yaml:1: model.layers: '0'"}},
     {"CarriageReturns", "model:\r\n  width: 16\r\n  layers: 0\r\n", {"c.yaml:3: model.layers: '0'"}},
     {"Utf16", "\xFF\xFEm\0o\0d\0e\0l\0"s, {"c.yaml"}},
-    {"NotUtf8", "model: {layers: \"\xFF\xFE\"}\n", {"c.yaml:1: model.layers"}},
+    {"NotUtf8", "model: {layers: \"\xFF\xFE\"}\n", {"c.yaml:1: byte 0xFF: expected YAML in UTF-8"}},
     {"Noise", noise(100000), {"c.yaml"}},
     {"AVeryLongValue",
      "model:\n  layers: " + std::string(900000, '9') + "\n",
@@ -138,7 +139,7 @@ TEST_F(BadInput, AConfigurationThatMayNotBeRead) {
 
 TEST_F(BadInput, ATokenFileAsConfiguration) {
   write_run();
-  expect_train_error("--config train.bin", {"train.bin:1: not YAML: a NUL byte"});
+  expect_train_error("--config train.bin", {"train.bin:1: byte 0x00: expected YAML in UTF-8"});
 }
 
 }  // namespace

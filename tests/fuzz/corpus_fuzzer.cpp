@@ -5,8 +5,8 @@
 
 #include <array>
 
+#include "core/utf8.h"
 #include "data/corpus.h"
-#include "data/utf8.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace rse {
