@@ -64,9 +64,22 @@ class ResumeProgram : public ProgramTest {
     return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), "", ""};
   }
 
-  // An error of rse-train --log-level error that leaves everything as it is.
+  // Every file but run.lock, which names the last process that looked at the run.
+  std::map<std::string, std::string> files() const {
+    auto found = listing(folder_.path());
+    std::erase_if(found, [](const auto& item) { return item.first.ends_with("/run.lock"); });
+    return found;
+  }
+
+  // An error in one line that holds `parts` and leaves everything as it is.
   void refuses(const std::string& arguments, const std::vector<std::string>& parts) {
-    expect_user_error(RSE_TRAIN_PROGRAM, "--log-level error " + arguments, parts);
+    const auto before = files();
+    const Outcome outcome = shell(fmt::format("'{}' --log-level error {}", RSE_TRAIN_PROGRAM, arguments));
+    EXPECT_EQ(outcome.exit_code, kExitUserError) << arguments;
+    EXPECT_THAT(outcome.err, testing::StartsWith("rse-train: error: ")) << arguments;
+    EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+    for (const std::string& part : parts) EXPECT_THAT(outcome.err, testing::HasSubstr(part)) << arguments;
+    EXPECT_TRUE(files() == before) << arguments << " changed a file";
   }
 };
 
@@ -157,7 +170,7 @@ TEST_F(ResumeProgram, ADryRunTellsTheDiskThatCheckpointsNeed) {
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_THAT(outcome.out,
               testing::ContainsRegex("checkpoints +[0-9.]+ KiB each, [0-9.]+ [KM]iB in all with up "
-                                     "to 10 at once; [0-9.]+ .iB free for run"));
+                                     "to 9 at once; [0-9.]+ .iB free for run"));
   EXPECT_FALSE(fs::exists(folder_ / "run"));
 }
 
