@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the build needs and writes build/deps.cmake, which CMakeLists.txt reads.
 #
-#   scripts/setup.sh            distribution packages (Debian 12, Ubuntu 24.04), LibTorch 2.11, a CUDA compiler
+#   scripts/setup.sh            distribution packages (Debian 12, Ubuntu 24.04), LibTorch 2.11, a CUDA compiler, and
+#                               matplotlib for reports
 #
 # What is already right is used as it is: installed packages; LibTorch 2.11 of the python3 on PATH, of
 # RSE_TORCH_PREFIX (the folder that holds TorchConfig.cmake's share/cmake), or of an earlier run; nvcc on PATH or in
@@ -101,6 +102,27 @@ if [ -z "$nvcc" ] && grep -qs 'CUDA' "$torch_prefix/Caffe2/Caffe2Config.cmake" &
 fi
 [ -z "$nvcc" ] || say "nvcc: $nvcc ($("$nvcc" --version | sed -n 's/.*release \([0-9.]*\).*/\1/p'))"
 
+# 5. A Python that draws reports: one that has matplotlib. Everything else works without it, so its absence is no error.
+report_python=
+for python in "${RSE_REPORT_PYTHON:-}" python3; do
+  if [ -n "$python" ] && "$python" -c 'import matplotlib' 2>/dev/null; then
+    report_python=$(command -v "$python")
+    break
+  fi
+done
+if [ -z "$report_python" ]; then
+  set +e  # not "if make_venv": inside a condition a failing step would not end it
+  (set -e; make_venv "$rse_home/report-1" scripts/requirements-report.txt)
+  made=$?
+  set -e
+  if [ $made = 0 ]; then
+    report_python=$rse_home/report-1/bin/python
+  else
+    say "matplotlib is neither here nor could it be installed: reports are not drawn until it is (then run this again)"
+  fi
+fi
+[ -z "$report_python" ] || say "reports are drawn by $report_python"
+
 {
   echo "# Written by scripts/setup.sh."
   echo "list(APPEND CMAKE_PREFIX_PATH \"$torch_prefix\")"
@@ -109,6 +131,7 @@ fi
     echo "set(CUDAToolkit_ROOT \"$cuda_root\" CACHE PATH \"\")"
     echo "set(CUDA_TOOLKIT_ROOT_DIR \"$cuda_root\" CACHE PATH \"\")"
   fi
+  [ -z "$report_python" ] || echo "set(RSE_REPORT_PYTHON \"$report_python\")"
 } >build/deps.cmake.tmp
 mv build/deps.cmake.tmp build/deps.cmake
 say "done"

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 
 #include "apps/bench_attention.h"
+#include "apps/parse_flags.h"
 #include "core/check.h"
 #include "core/logging.h"
 
@@ -38,14 +39,9 @@ int main(int argc, char** argv) {
   CLI::App* attention =
       app.add_subcommand("attention", "RSE against scaled_dot_product_attention, interleaved");
   add_attention_options(attention, options);
-  try {
-    app.parse(argc, argv);
-    if (!list && !attention->parsed()) throw CLI::RequiredError("attention (or --list)");
-  } catch (const CLI::ParseError& error) {
-    const int code = app.exit(error);
-    return code == 0 ? rse::kExitOk : rse::kExitUserError;
-  }
   return rse::run_program("rse-bench", [&] {
+    if (!rse::parse_flags(app, argc, argv)) return rse::kExitOk;
+    if (!list && !attention->parsed()) rse::throw_user_error("expected a command: attention, or --list");
     rse::init_logging("warn");
     if (list) {
       fmt::print("{}", rse::list_attention_backends());

@@ -1,6 +1,7 @@
 // rse-data: text to tokenizers and token files. data/README.md shows its use.
 #include <CLI/CLI.hpp>
 
+#include "apps/parse_flags.h"
 #include "core/check.h"
 #include "core/logging.h"
 #include "data/prepare.h"
@@ -21,7 +22,9 @@ void add_tokenizer_options(CLI::App* command, TokenizerOptions& options) {
   command->add_option("--vocab-size", options.vocab_size, "pieces")->capture_default_str();
   command->add_option("--sample-bytes", options.sample_bytes, "text to train on")->capture_default_str();
   command->add_option("--character-coverage", options.character_coverage, "share of characters with a piece");
-  command->add_option("--seed", options.seed, "of the sample")->capture_default_str();
+  command->add_option("--seed", options.seed, "of the sample")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
 }
 
 void add_encoding_options(CLI::App* command, EncodingOptions& options) {
@@ -34,7 +37,7 @@ int run(int argc, char** argv) {
   std::filesystem::path tokenizer, file;
   std::string log_level = "info";
   bool verify = false;
-  CLI::App app{"Text to tokenizers and token files"};
+  CLI::App app("Text to tokenizers and token files", "rse-data");
   app.require_subcommand(1);
   app.fallthrough();
   app.add_option("--log-level", log_level, "trace, debug, info, warn or error")->capture_default_str();
@@ -56,12 +59,7 @@ int run(int argc, char** argv) {
   for (CLI::App* command : {train, encode, all}) add_corpus_options(command, request.corpus);
   for (CLI::App* command : {train, all}) add_tokenizer_options(command, request.tokenizer);
   for (CLI::App* command : {encode, all}) add_encoding_options(command, request.encoding);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help
-    throw_user_error("{} (see rse-data --help)", error.what());
-  }
+  if (!parse_flags(app, argc, argv)) return kExitOk;
   init_logging(log_level);
   if (*train) make_tokenizer(request.train, request.corpus, request.tokenizer, file);
   if (*encode)

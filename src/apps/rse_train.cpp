@@ -1,6 +1,7 @@
 // rse-train: trains the arms of a configuration, interleaved (train/run.h).
 #include <CLI/CLI.hpp>
 
+#include "apps/parse_flags.h"
 #include "core/check.h"
 #include "core/logging.h"
 #include "train/run.h"
@@ -30,15 +31,12 @@ int main(int argc, char** argv) {
   app.add_flag("--dry-run", command.dry_run,
                "show parameters, memory, FLOP and disk, try one batch, write nothing");
   app.set_version_flag("--version", "rse-train " RSE_VERSION);
-  try {
-    app.parse(argc, argv);
-    command.resume = resume->count() > 0;
-    if (command.config.empty() && command.resume_from.empty()) throw CLI::RequiredError("--config");
-  } catch (const CLI::ParseError& error) {
-    const int code = app.exit(error);
-    return code == 0 ? rse::kExitOk : rse::kExitUserError;
-  }
   return rse::run_program("rse-train", [&] {
+    if (!rse::parse_flags(app, argc, argv)) return rse::kExitOk;
+    command.resume = resume->count() > 0;
+    if (command.config.empty() && command.resume_from.empty()) {
+      rse::throw_user_error("--config is required (see rse-train --help)");
+    }
     rse::init_logging(log_level);
     return rse::run_train_command(command);
   });

@@ -51,3 +51,8 @@ pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 if(RSE_BUILD_TESTS)
   find_package(GTest REQUIRED)
 endif()
+
+# The Python that draws reports: build/deps.cmake names one that has matplotlib.
+if(NOT RSE_REPORT_PYTHON)
+  set(RSE_REPORT_PYTHON python3)
+endif()

@@ -1,8 +1,11 @@
 #include "core/check.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <numeric>
+#include <system_error>
 
 namespace rse {
 
@@ -10,18 +13,35 @@ void assertion_failed(const char* expression, const char* file, int line, const 
   throw std::logic_error(fmt::format("{}:{}: assertion '{}' failed: {}", file, line, expression, message));
 }
 
+namespace {
+
+// One line on stderr, whatever a value in the message holds. A message that cannot be written is lost: there
+// is nobody left to tell.
+int report(const char* name, const char* kind, std::string_view message, int code) {
+  std::string line = fmt::format("{}: {}: ", name, kind);
+  for (const char c : message) {
+    const auto byte = static_cast<unsigned char>(c);
+    line += byte < 0x20 || byte == 0x7F ? fmt::format("\\x{:02X}", byte) : std::string(1, c);
+  }
+  std::fputs((line + "\n").c_str(), stderr);
+  return code;
+}
+
+}  // namespace
+
 int run_program(const char* name, const std::function<int()>& body) {
   try {
-    return body();
+    const int code = body();
+    if (std::fflush(stdout) != 0) throw_user_error("cannot write standard output: {}", std::strerror(errno));
+    return code;
   } catch (const UserError& error) {
-    fmt::print(stderr, "{}: error: {}\n", name, error.what());
-    return kExitUserError;
+    return report(name, "error", error.what(), kExitUserError);
+  } catch (const std::system_error& error) {  // std::filesystem's among them: they name the path
+    return report(name, "error", error.what(), kExitUserError);
   } catch (const Interrupted& stop) {
-    fmt::print(stderr, "{}: stopped: {}\n", name, stop.what());
-    return kExitInterrupted;
+    return report(name, "stopped", stop.what(), kExitInterrupted);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "{}: failed: {}\n", name, error.what());
-    return kExitFailure;
+    return report(name, "failed", error.what(), kExitFailure);
   }
 }
 

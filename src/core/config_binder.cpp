@@ -7,13 +7,15 @@
 namespace rse {
 namespace {
 
-// A value as it is shown in messages: long ones are cut.
+// Text as it is shown in messages: long ones are cut.
+std::string cut(const std::string& text) { return text.size() > 60 ? text.substr(0, 57) + "..." : text; }
+
 std::string shown(const ConfigNode& node) {
   switch (node.kind) {
     case ConfigNode::Kind::kNull:
       return "nothing";
     case ConfigNode::Kind::kScalar:
-      return "'" + (node.scalar.size() > 60 ? node.scalar.substr(0, 57) + "..." : node.scalar) + "'";
+      return fmt::format("'{}'", cut(node.scalar));
     case ConfigNode::Kind::kList:
       return "a list";
     case ConfigNode::Kind::kMap:
@@ -209,7 +211,7 @@ void ConfigBinder::finish() const {
   for (const auto& [key, value] : node_->entries) {
     if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
     const std::string near = nearest_word(key, known_);
-    throw_user_error("{}: unknown key '{}'{}; known here: {}", value.where, path(key.c_str()),
+    throw_user_error("{}: unknown key '{}'{}; known here: {}", value.where, path(cut(key).c_str()),
                      near.empty() ? "" : ", did you mean '" + near + "'?", fmt::join(known_, ", "));
   }
 }

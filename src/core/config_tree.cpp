@@ -49,31 +49,39 @@ class TreeBuilder : public YAML::EventHandler {
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     refuse_anchor(mark, anchor);
     add(mark, ConfigNode::Kind::kNull, "");
+    if (stack_.empty() || stack_.back().node.kind != ConfigNode::Kind::kMap) return;
+    // An absent value's mark is that of whatever comes next; the key's line is meant.
+    stack_.back().node.entries.back().second.where = stack_.back().key_where;
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
     throw_user_error("{}: YAML aliases are not supported; write the value out", at(mark));
   }
-  void OnScalar(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
     refuse_anchor(mark, anchor);
+    refuse_tag(mark, tag);
+    if (value.find('\0') != std::string::npos) throw_user_error("{}: a NUL byte: expected text", at(mark));
     if (!stack_.empty() && stack_.back().node.kind == ConfigNode::Kind::kMap && !stack_.back().has_key) {
       Frame& frame = stack_.back();
       if (const ConfigNode* earlier = frame.node.find(value)) {
         throw_user_error("{}: key '{}' is written twice (first at {})", at(mark), value, earlier->where);
       }
       frame.key = value;
+      frame.key_where = at(mark);
       frame.has_key = true;
       return;
     }
     add(mark, ConfigNode::Kind::kScalar, value);
   }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                        YAML::EmitterStyle::value) override {
+    refuse_tag(mark, tag);
     open(mark, anchor, ConfigNode::Kind::kList);
   }
   void OnSequenceEnd() override { close(); }
-  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                   YAML::EmitterStyle::value) override {
+    refuse_tag(mark, tag);
     open(mark, anchor, ConfigNode::Kind::kMap);
   }
   void OnMapEnd() override { close(); }
@@ -81,7 +89,7 @@ class TreeBuilder : public YAML::EventHandler {
  private:
   struct Frame {
     ConfigNode node;
-    std::string key;
+    std::string key, key_where;
     bool has_key = false;
   };
 
@@ -89,6 +97,12 @@ class TreeBuilder : public YAML::EventHandler {
 
   void refuse_anchor(const YAML::Mark& mark, YAML::anchor_t anchor) const {
     if (anchor != 0) throw_user_error("{}: YAML anchors are not supported; write the value out", at(mark));
+  }
+
+  // The parser itself calls plain values "?" and quoted ones "!".
+  void refuse_tag(const YAML::Mark& mark, const std::string& tag) const {
+    if (tag.empty() || tag == "?" || tag == "!") return;
+    throw_user_error("{}: YAML tags are not supported: '{}'", at(mark), tag);
   }
 
   void open(const YAML::Mark& mark, YAML::anchor_t anchor, ConfigNode::Kind kind) {
@@ -120,6 +134,9 @@ class TreeBuilder : public YAML::EventHandler {
   }
 
   void attach(ConfigNode node) {
+    if (++values_ > kMaxConfigValues) {
+      throw_user_error("{}: over {} values: expected a smaller configuration", node.where, kMaxConfigValues);
+    }
     if (stack_.empty()) {
       root = std::move(node);
     } else if (Frame& frame = stack_.back(); frame.node.kind == ConfigNode::Kind::kList) {
@@ -134,13 +151,26 @@ class TreeBuilder : public YAML::EventHandler {
 
   std::string name_;
   std::vector<Frame> stack_;
+  int values_ = 0;
 };
+
+// Such text may hold NUL bytes; YAML allows it.
+bool starts_as_utf16(std::string_view text) {
+  return text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF");
+}
 
 ConfigNode parse_any(std::string_view text, const std::string& name) {
   if (text.size() > kMaxConfigBytes) {
     throw_user_error("{}: {} bytes, a configuration has at most {}", name, text.size(), kMaxConfigBytes);
   }
-  std::istringstream stream{std::string(text)};
+  if (const size_t nul = text.find('\0'); nul != std::string_view::npos && !starts_as_utf16(text)) {
+    const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(nul), '\n');
+    throw_user_error("{}:{}: not YAML: a NUL byte", name, line);
+  }
+  // yaml-cpp takes a quote that is never closed where the text ends in a line feed: a comment goes behind it.
+  std::string closed(text);
+  if (!starts_as_utf16(text)) closed += text.ends_with('\n') ? "#" : "\n#";
+  std::istringstream stream(closed);
   TreeBuilder builder(name);
   try {
     YAML::Parser parser(stream);
@@ -192,6 +222,11 @@ ConfigNode parse_config(std::string_view text, const std::string& name) {
 }
 
 ConfigNode read_config_tree(const std::filesystem::path& path) {
+  std::error_code not_regular;  // its size is known once it is read
+  if (const auto bytes = std::filesystem::file_size(path, not_regular);
+      !not_regular && bytes > kMaxConfigBytes) {
+    throw_user_error("{}: {} bytes, a configuration has at most {}", path.string(), bytes, kMaxConfigBytes);
+  }
   return parse_config(read_file(path), path.string());
 }
 
@@ -211,7 +246,9 @@ void merge_config(ConfigNode& base, const ConfigNode& over) {
 
 void set_config_value(ConfigNode& root, const std::string& assignment) {
   const size_t equals = assignment.find('=');
-  const std::string where = "--set " + assignment;
+  constexpr size_t kShown = 100;
+  const std::string where =
+      "--set " + (assignment.size() > kShown ? assignment.substr(0, kShown - 3) + "..." : assignment);
   if (equals == std::string::npos || equals == 0) {
     throw_user_error("{}: expected KEY=VALUE, such as train.steps=100", where);
   }
@@ -247,15 +284,16 @@ std::string dump_config(const ConfigNode& root) {
 
 std::filesystem::path find_config(const std::string& name) {
   namespace fs = std::filesystem;
-  if (fs::exists(name)) return name;
+  if (name.empty()) throw_user_error("configuration '': expected a file, or the name of a shipped one");
+  std::error_code ignored;
+  if (fs::exists(name, ignored)) return name;
   std::vector<fs::path> tried = {fs::absolute(name)};
-  if (!name.empty() && name.find('/') == std::string::npos) {
-    std::error_code ignored;
+  if (name.find('/') == std::string::npos) {
     const fs::path program = fs::read_symlink("/proc/self/exe", ignored);
     tried.push_back(fs::path(RSE_SOURCE_CONFIGS) / name);
     tried.push_back(program.parent_path().parent_path() / "share/rse/configs" / name);
     for (const fs::path& candidate : tried) {
-      if (fs::is_regular_file(candidate)) return candidate;
+      if (fs::is_regular_file(candidate, ignored)) return candidate;
     }
   }
   std::vector<std::string> names;

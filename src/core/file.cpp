@@ -28,6 +28,11 @@ constexpr const char* kTemporaryMark = ".tmp.";
 std::string read_file(const std::filesystem::path& path) {
   std::FILE* file = std::fopen(path.c_str(), "rb");
   if (file == nullptr) fail("open", path);
+  struct stat status {};
+  if (::fstat(::fileno(file), &status) == 0 && (S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode))) {
+    std::fclose(file);
+    throw_user_error("cannot read {}: a device: expected a file", path.string());
+  }
   std::string content;
   char buffer[1 << 16];
   size_t got = 0;
@@ -123,7 +128,7 @@ void AtomicFile::commit() {
 }
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY);
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_NONBLOCK);  // a pipe is refused, not waited for
   if (descriptor < 0) fail("open", path);
   struct stat status {};
   if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {

@@ -1,17 +1,50 @@
 #include "core/logging.h"
 
-#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cmath>
+#include <cstring>
+#include <mutex>
 
 #include "core/check.h"
 
 namespace rse {
+namespace {
+
+// spdlog's own file sink does not notice a full disk before a buffer's worth of messages is lost. Here a
+// message is in the file when the call returns, or the call throws.
+class LogFile : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  explicit LogFile(const std::filesystem::path& path)
+      : path_(path.string()), file_(std::fopen(path.c_str(), "ab")) {
+    if (file_ == nullptr) fail();
+    std::setvbuf(file_, nullptr, _IONBF, 0);
+  }
+  ~LogFile() override { std::fclose(file_); }
+
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    if (std::fwrite(line.data(), 1, line.size(), file_) != line.size()) fail();
+  }
+  void flush_() override {}
+
+ private:
+  [[noreturn]] void fail() const {
+    throw_user_error("cannot write log file {}: {}", path_, std::strerror(errno));
+  }
+  std::string path_;
+  std::FILE* file_;
+};
+
+}  // namespace
 
 void init_logging(const std::string& level) {
   static const std::vector<std::string> kLevels = {"trace", "debug", "info", "warn", "error"};
@@ -23,17 +56,14 @@ void init_logging(const std::string& level) {
   logger->set_level(spdlog::level::from_str(level));
   logger->set_pattern("%H:%M:%S %^%l%$ %v");
   logger->flush_on(spdlog::level::info);
+  logger->set_error_handler([](const std::string& message) { throw UserError(message); });
   spdlog::set_default_logger(logger);
 }
 
 void add_log_file(const std::filesystem::path& path) {
-  try {
-    auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string());
-    sink->set_pattern("%Y-%m-%d %H:%M:%S %l %v");
-    spdlog::default_logger()->sinks().push_back(sink);
-  } catch (const spdlog::spdlog_ex& error) {
-    throw_user_error("cannot write log file {}: {}", path.string(), error.what());
-  }
+  auto sink = std::make_shared<LogFile>(path);
+  sink->set_pattern("%Y-%m-%d %H:%M:%S %l %v");
+  spdlog::default_logger()->sinks().push_back(sink);
 }
 
 bool stderr_is_terminal() { return ::isatty(STDERR_FILENO) == 1; }
@@ -89,6 +119,7 @@ void ProgressBar::finish() {
 }
 
 void ProgressBar::draw(bool last) {
+  if (!spdlog::default_logger()->should_log(spdlog::level::info)) return;
   const double elapsed = now_seconds() - start_;
   const double rate = elapsed > 0 ? done_ / elapsed : 0;
   std::string line = fmt::format("{}: {} {}, {} {}/s, {}", title_, format_count(done_), unit_,
@@ -102,11 +133,8 @@ void ProgressBar::draw(bool last) {
                        format_count(std::round(rate)), unit_,
                        format_duration(rate > 0 ? (total_ - std::min(total_, done_)) / rate : -1));
   }
-  if (terminal_) {
-    fmt::print(stderr, "\r\033[K{}{}", line, last ? "\n" : "");
-  } else {
-    fmt::print(stderr, "{}\n", line);
-  }
+  line = terminal_ ? "\r\033[K" + line + (last ? "\n" : "") : line + "\n";
+  std::fputs(line.c_str(), stderr);  // unlike fmt::print, never throws: destructors draw, too
 }
 
 }  // namespace rse

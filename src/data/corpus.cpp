@@ -32,7 +32,10 @@ std::vector<CorpusFile> files_below(const std::filesystem::path& folder) {
   for (; !error && entry != end; entry.increment(error)) {
     std::error_code unreadable;
     CorpusFile file{.path = entry->path()};
-    if (!entry->is_regular_file(unreadable) || !classify(file)) continue;
+    if (!classify(file) || entry->is_directory(unreadable)) continue;
+    if (!entry->is_regular_file(unreadable)) {
+      throw_user_error("{}: expected a file, or a link to one", file.path.string());
+    }
     file.bytes = entry->file_size();
     files.push_back(std::move(file));
   }
@@ -53,7 +56,13 @@ std::vector<CorpusFile> list_corpus_files(const std::vector<std::filesystem::pat
   for (const std::filesystem::path& input : inputs) {
     std::error_code error;
     const auto status = std::filesystem::status(input, error);
-    if (!std::filesystem::exists(status)) throw_user_error("{}: no such file or folder", input.string());
+    if (status.type() == std::filesystem::file_type::not_found) {
+      throw_user_error("{}: no such file or folder", input.string());
+    }
+    if (error) throw_user_error("cannot read {}: {}", input.string(), error.message());
+    if (std::filesystem::is_character_file(status) || std::filesystem::is_block_file(status)) {
+      throw_user_error("{}: a device: expected a file, a folder or a pipe", input.string());
+    }
     if (std::filesystem::is_directory(status)) {
       for (CorpusFile& file : files_below(input)) files.push_back(std::move(file));
       continue;
@@ -112,7 +121,10 @@ bool CorpusReader::next_in_file(std::string& text) {
   return files_[next_file_ - 1].json_lines ? next_json(text) : next_text(text);
 }
 
-void CorpusReader::check_utf8(const std::string& line) const {
+void CorpusReader::check_text(const std::string& line) const {
+  if (const size_t nul = line.find('\0'); nul != std::string::npos) {
+    throw_user_error("{}: not text: a NUL byte at byte {} of the line", where(), nul + 1);
+  }
   const size_t position = utf8_error_position(line);
   if (position == line.size()) return;
   throw_user_error("{}: not UTF-8: byte 0x{:02X} at byte {} of the line", where(),
@@ -127,7 +139,7 @@ bool CorpusReader::next_json(std::string& text) {
     if (lines_->line_number() == 1 && line_.starts_with(kByteOrderMark))
       line_.erase(0, kByteOrderMark.size());
     if (is_blank(line_)) continue;
-    check_utf8(line_);
+    check_text(line_);
     text = json_text(line_);
     return true;
   }
@@ -168,7 +180,7 @@ bool CorpusReader::next_text(std::string& text) {
       carried_ = line_.substr(cut);
       line_.resize(cut);
     }
-    check_utf8(line_);
+    check_text(line_);
     const bool separates = options_.separator == DocumentSeparator::kBlankLine && complete && is_blank(line_);
     if (separates && !text.empty()) return true;
     if (separates) continue;

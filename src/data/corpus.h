@@ -5,7 +5,8 @@
 // that is named itself and has another ending is text. A text file is one document, or its paragraphs between
 // blank lines are; a text document beyond longest_text_document is cut at a line border. Documents without a
 // visible character are skipped. Memory: one document. Errors are UserErrors that begin with "FILE:LINE:"
-// where a line is at fault.
+// where a line is at fault: text that is not UTF-8 or holds a NUL byte (UTF-16, say), a JSON line without the
+// field.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +34,8 @@ struct CorpusFile {
   bool compressed = false;
 };
 
-// The files that inputs stand for. UserError where one is missing, and where a folder holds nothing readable.
+// The files that inputs stand for. UserError where one is missing or a device, and where a folder holds
+// nothing readable, or something under a corpus file's name that is not a file. A pipe may be named itself.
 std::vector<CorpusFile> list_corpus_files(const std::vector<std::filesystem::path>& inputs);
 
 class CorpusReader {
@@ -54,8 +56,8 @@ class CorpusReader {
   bool next_json(std::string& text);
   bool next_text(std::string& text);
   std::string json_text(const std::string& line) const;
-  void check_utf8(const std::string& line) const;
-  std::string where() const;  // "FILE:LINE"
+  void check_text(const std::string& line) const;  // UTF-8 without NUL bytes
+  std::string where() const;                       // "FILE:LINE"
 
   CorpusOptions options_;
   std::vector<CorpusFile> files_;

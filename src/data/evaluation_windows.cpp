@@ -39,9 +39,17 @@ void share_out(std::vector<DocumentShare>& shares, uint64_t wanted) {
   }
 }
 
+void take_first(std::vector<DocumentShare>& shares, uint64_t wanted) {
+  for (DocumentShare& share : shares) {
+    share.chosen = std::min(wanted, share.available);
+    wanted -= share.chosen;
+  }
+}
+
 }  // namespace
 
-EvaluationSet::EvaluationSet(const TokenFile& file, int64_t piece_tokens, int64_t max_pieces)
+EvaluationSet::EvaluationSet(const TokenFile& file, int64_t piece_tokens, int64_t max_pieces,
+                             PieceChoice choice)
     : file_(file), piece_tokens_(piece_tokens) {
   if (piece_tokens < 1) throw_user_error("evaluation piece of {} tokens: expected at least 1", piece_tokens);
   if (max_pieces < 0) throw_user_error("{} evaluation pieces: expected 0 (all) or more", max_pieces);
@@ -59,10 +67,16 @@ EvaluationSet::EvaluationSet(const TokenFile& file, int64_t piece_tokens, int64_
         "{}: its longest document has {} tokens: expected at least {} for evaluation at that length",
         file.path().string(), longest, piece_tokens);
   }
-  share_out(shares, max_pieces == 0 ? total : static_cast<uint64_t>(max_pieces));
+  const uint64_t wanted = max_pieces == 0 ? total : static_cast<uint64_t>(max_pieces);
+  if (choice == PieceChoice::kSpread) {
+    share_out(shares, wanted);
+  } else {
+    take_first(shares, wanted);
+  }
   for (const DocumentShare& share : shares) {
     for (uint64_t i = 0; i < share.chosen; ++i) {
-      const uint64_t offset = spread(i, share.chosen, share.available) * length;
+      const uint64_t place = choice == PieceChoice::kSpread ? spread(i, share.chosen, share.available) : i;
+      const uint64_t offset = place * length;
       pieces_.push_back({share.document, file.document_begin(share.document) + offset, length, offset});
     }
   }

@@ -15,12 +15,16 @@
 
 namespace rse {
 
+// Which pieces, where not all are wanted: as evenly over the documents as their lengths allow and evenly
+// inside each; or the first ones of the file.
+enum class PieceChoice { kSpread, kFirst };
+
 class EvaluationSet {
  public:
-  // file outlives the set. max_pieces 0: every piece; otherwise at most that many, as evenly over the
-  // documents as their lengths allow and evenly inside each: a function of the file, piece_tokens and
-  // max_pieces alone. UserError where no document has piece_tokens tokens.
-  EvaluationSet(const TokenFile& file, int64_t piece_tokens, int64_t max_pieces);
+  // file outlives the set. max_pieces 0: every piece; otherwise at most that many: a function of the file and
+  // these arguments alone. UserError where no document has piece_tokens tokens.
+  EvaluationSet(const TokenFile& file, int64_t piece_tokens, int64_t max_pieces,
+                PieceChoice choice = PieceChoice::kSpread);
 
   int64_t size() const { return static_cast<int64_t>(pieces_.size()); }
   int64_t piece_tokens() const { return piece_tokens_; }

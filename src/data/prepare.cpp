@@ -4,20 +4,26 @@
 
 #include <algorithm>
 #include <iterator>
+#include <memory>
 #include <optional>
 
 #include "core/check.h"
 #include "core/file.h"
 #include "core/logging.h"
+#include "core/new_folder.h"
 #include "core/stop_signal.h"
 
 namespace rse {
 namespace {
 
 // Errors of a late step are better found before an early one has run for minutes.
-void check_output_folder(const std::filesystem::path& output) {
+void check_output_file(const std::filesystem::path& output) {
   const std::filesystem::path folder = output.has_parent_path() ? output.parent_path() : ".";
-  if (!std::filesystem::is_directory(folder)) {
+  std::error_code ignored;
+  if (!output.has_filename() || std::filesystem::is_directory(output, ignored)) {
+    throw_user_error("cannot write '{}': expected the name of a file", output.string());
+  }
+  if (!std::filesystem::is_directory(folder, ignored)) {
     throw_user_error("cannot write {}: no folder {}", output.string(), folder.string());
   }
 }
@@ -26,11 +32,9 @@ void report_skipped(const CorpusReader& reader) {
   if (reader.skipped() > 0) spdlog::warn("{} blank documents left out", reader.skipped());
 }
 
-}  // namespace
-
-Tokenizer make_tokenizer(const Paths& inputs, const CorpusOptions& corpus, const TokenizerOptions& options,
-                         const std::filesystem::path& output) {
-  check_output_folder(output);
+// A tokenizer that will be called `name`.
+Tokenizer learn_tokenizer(const Paths& inputs, const CorpusOptions& corpus, const TokenizerOptions& options,
+                          const std::filesystem::path& name) {
   const double start = now_seconds();
   CorpusReader reader(inputs, corpus);
   std::optional<ProgressBar> bar;
@@ -39,24 +43,22 @@ Tokenizer make_tokenizer(const Paths& inputs, const CorpusOptions& corpus, const
     bar->update(bytes_read);
   });
   bar.reset();  // ends its line
-  const std::string model = train_tokenizer(std::move(sample), options);
-  Tokenizer tokenizer(model, output.string());
-  write_file_atomically(output, model);
-  spdlog::info("{}: {} pieces, hash {}, {}", output.string(), tokenizer.vocab_size(), hex64(tokenizer.hash()),
+  Tokenizer tokenizer(train_tokenizer(std::move(sample), options), name.string());
+  spdlog::info("{}: {} pieces, hash {}, {}", name.string(), tokenizer.vocab_size(), hex64(tokenizer.hash()),
                format_duration(now_seconds() - start));
   return tokenizer;
 }
 
-void make_token_file(const Paths& inputs, const CorpusOptions& corpus, const Tokenizer& tokenizer,
-                     const EncodingOptions& options, const std::filesystem::path& output) {
-  check_encoding_options(options);
-  check_output_folder(output);
+// The corpus as a token file that is complete but for its name: finish() is the caller's.
+std::unique_ptr<TokenFileWriter> encode_into(const std::filesystem::path& output, const Paths& inputs,
+                                             const CorpusOptions& corpus, const Tokenizer& tokenizer,
+                                             const EncodingOptions& options) {
   const double start = now_seconds();
   CorpusReader reader(inputs, corpus);
   const StopSignal stop;
-  TokenFileWriter writer(output, tokenizer.model(), tokenizer.vocab_size());
+  auto writer = std::make_unique<TokenFileWriter>(output, tokenizer.model(), tokenizer.vocab_size());
   std::optional<ProgressBar> bar;
-  const EncodingTotals totals = encode_corpus(reader, tokenizer, options, writer, [&](uint64_t bytes_read) {
+  const EncodingTotals totals = encode_corpus(reader, tokenizer, options, *writer, [&](uint64_t bytes_read) {
     if (stop.received() != 0) {  // the writer removes its unfinished file on the way out
       throw Interrupted(fmt::format("{} received: unfinished files were removed", stop.name()));
     }
@@ -64,29 +66,59 @@ void make_token_file(const Paths& inputs, const CorpusOptions& corpus, const Tok
     bar->update(bytes_read);
   });
   bar.reset();
-  writer.finish();
+  writer->complete();
   report_skipped(reader);
   spdlog::info("{}: {} documents, {} characters, {} tokens ({:.2f} characters a token), {}", output.string(),
                totals.documents, totals.characters, totals.tokens,
                static_cast<double>(totals.characters) / static_cast<double>(totals.tokens),
                format_duration(now_seconds() - start));
+  return writer;
+}
+
+// The tokenizer's text is read twice.
+void expect_readable_twice(const Paths& inputs) {
+  for (const CorpusFile& file : list_corpus_files(inputs)) {
+    if (!std::filesystem::is_regular_file(file.path)) {
+      throw_user_error("{}: a pipe, and prepare reads its training text twice: expected a file",
+                       file.path.string());
+    }
+  }
+}
+
+}  // namespace
+
+void make_tokenizer(const Paths& inputs, const CorpusOptions& corpus, const TokenizerOptions& options,
+                    const std::filesystem::path& output) {
+  check_output_file(output);
+  write_file_atomically(output, learn_tokenizer(inputs, corpus, options, output).model());
+}
+
+void make_token_file(const Paths& inputs, const CorpusOptions& corpus, const Tokenizer& tokenizer,
+                     const EncodingOptions& options, const std::filesystem::path& output) {
+  check_encoding_options(options);
+  check_output_file(output);
+  encode_into(output, inputs, corpus, tokenizer, options)->finish();
 }
 
 void prepare(const PrepareRequest& request) {
   check_encoding_options(request.encoding);
-  for (const Paths* inputs : {&request.train, &request.valid, &request.test}) list_corpus_files(*inputs);
-  std::error_code error;
-  std::filesystem::create_directories(request.output, error);
-  if (error) throw_user_error("cannot make folder {}: {}", request.output.string(), error.message());
-  const Tokenizer tokenizer =
-      make_tokenizer(request.train, request.corpus, request.tokenizer, request.output / "tokenizer.model");
-  make_token_file(request.train, request.corpus, tokenizer, request.encoding, request.output / "train.bin");
-  if (!request.valid.empty()) {
-    make_token_file(request.valid, request.corpus, tokenizer, request.encoding, request.output / "valid.bin");
-  }
-  if (!request.test.empty()) {
-    make_token_file(request.test, request.corpus, tokenizer, request.encoding, request.output / "test.bin");
-  }
+  expect_readable_twice(request.train);
+  for (const Paths* inputs : {&request.valid, &request.test}) list_corpus_files(*inputs);
+  NewFolder folder(request.output);
+  const std::filesystem::path model = request.output / "tokenizer.model";
+  const Tokenizer tokenizer = learn_tokenizer(request.train, request.corpus, request.tokenizer, model);
+  std::vector<std::unique_ptr<TokenFileWriter>> writers;
+  const auto encode = [&](const Paths& inputs, const char* name) {
+    if (inputs.empty()) return;
+    writers.push_back(
+        encode_into(request.output / name, inputs, request.corpus, tokenizer, request.encoding));
+  };
+  encode(request.train, "train.bin");
+  encode(request.valid, "valid.bin");
+  encode(request.test, "test.bin");
+  write_file_atomically(model, tokenizer.model());
+  for (const auto& writer : writers) writer->finish();
+  folder.keep();
 }
 
 std::string describe(const TokenFile& file, bool verify) {

@@ -1,6 +1,6 @@
 // From text to files for training: what rse-data does, with progress and log lines.
 //
-// Every output appears complete or not at all. Errors are UserErrors.
+// Every output appears complete or not at all, prepare()'s together. Errors are UserErrors.
 #pragma once
 
 #include <filesystem>
@@ -16,9 +16,9 @@ namespace rse {
 
 using Paths = std::vector<std::filesystem::path>;
 
-// Trains a tokenizer on the corpus, writes its model to `output`, and returns it.
-Tokenizer make_tokenizer(const Paths& inputs, const CorpusOptions& corpus, const TokenizerOptions& options,
-                         const std::filesystem::path& output);
+// Trains a tokenizer on the corpus and writes its model to `output`.
+void make_tokenizer(const Paths& inputs, const CorpusOptions& corpus, const TokenizerOptions& options,
+                    const std::filesystem::path& output);
 
 // Encodes the corpus into the token file `output`.
 void make_token_file(const Paths& inputs, const CorpusOptions& corpus, const Tokenizer& tokenizer,

@@ -67,7 +67,8 @@ class TokenFile {
 };
 
 // Writes a token file, streaming: tokens are appended; memory grows only with the number of documents (8
-// bytes each). Order of calls: (append* end_document)* finish. Nothing appears under `path` before finish().
+// bytes each). Order of calls: (append* end_document)* [complete] finish. Nothing appears under `path` before
+// finish().
 class TokenFileWriter {
  public:
   // kFirstOrdinaryId < vocab_size <= 2^31; ids up to 65535 are stored in 2 bytes, larger vocabularies in 4.
@@ -77,6 +78,8 @@ class TokenFileWriter {
   void append(const std::vector<int>& tokens);
   void end_document();
   void add_document(const std::vector<int>& tokens);  // append, then end_document
+  // Everything but the name: what is left to finish() takes no room on the disk.
+  void complete();
   void finish();
 
   uint64_t documents() const;

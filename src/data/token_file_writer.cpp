@@ -1,5 +1,6 @@
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "core/check.h"
 #include "data/token_file.h"
@@ -23,6 +24,7 @@ struct TokenFileWriter::State {
   std::vector<uint64_t> offsets = {0};
   std::vector<uint64_t> frequencies;
   std::vector<std::byte> encoded;
+  bool complete = false;
 };
 
 namespace {
@@ -100,7 +102,8 @@ void TokenFileWriter::add_document(const std::vector<int>& tokens) {
   end_document();
 }
 
-void TokenFileWriter::finish() {
+void TokenFileWriter::complete() {
+  if (std::exchange(state_->complete, true)) return;
   Header& header = state_->header;
   RSE_ASSERT(state_->offsets.back() == header.tokens, "{} tokens after the last document's end",
              header.tokens - state_->offsets.back());
@@ -112,6 +115,10 @@ void TokenFileWriter::finish() {
   header.unigram_entropy = entropy_of_ordinary_pieces(state_->frequencies);
   header.header_checksum = token_file_format::checksum_of(header);
   state_->file.write_at(0, &header, sizeof header);
+}
+
+void TokenFileWriter::finish() {
+  complete();
   state_->file.commit();
 }
 

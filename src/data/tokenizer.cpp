@@ -7,6 +7,7 @@
 #include "core/check.h"
 #include "core/file.h"
 #include "core/hash.h"
+#include "data/model_checksum.h"
 #include "data/text_segments.h"
 #include "data/token_file.h"
 
@@ -22,6 +23,7 @@ Tokenizer::Tokenizer(std::string serialized, const std::string& name) : state_(s
   state_->model = std::move(serialized);
   state_->hash = xxh64(state_->model.data(), state_->model.size());
   const auto& processor = state_->processor;
+  const bool checked = verify_checksum(state_->model, name);  // first: SentencePiece trusts what it parses
   if (state_->model.empty() || !state_->processor.LoadFromSerializedProto(state_->model).ok()) {
     throw_user_error("{}: not a SentencePiece model, or a damaged one ({} bytes)", name,
                      state_->model.size());
@@ -39,6 +41,9 @@ Tokenizer::Tokenizer(std::string serialized, const std::string& name) : state_(s
   }
   if (!processor.IsByte(processor.PieceToId("<0x00>"))) {
     throw_user_error("{}: no byte pieces: expected a model trained with byte fallback", name);
+  }
+  if (!checked) {
+    throw_user_error("{}: no checksum at its end: damaged, or not made by rse-data train-tokenizer", name);
   }
 }
 

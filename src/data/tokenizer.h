@@ -2,7 +2,7 @@
 //
 // Invariants: [PAD] [CLS] [SEP] [MASK] [UNK] have the ids 0 to 4 (data/token_file.h), and no text encodes to
 // one of them: the first four are control symbols, which text cannot spell, and bytes stand in for unknown
-// characters.
+// characters. Models carry a checksum (data/model_checksum.h): a damaged one is never used.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,8 @@ namespace rse {
 
 class Tokenizer {
  public:
-  // serialized: a SentencePiece model; name: what messages call it. UserError where it is damaged or has
-  // other special pieces.
+  // serialized: a SentencePiece model; name: what messages call it. UserError where it is damaged, has other
+  // special pieces, or no checksum.
   Tokenizer(std::string serialized, const std::string& name);
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;

@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/logging.h"
 #include "core/random.h"
+#include "data/model_checksum.h"
 #include "data/text_segments.h"
 
 namespace rse {
@@ -129,7 +130,7 @@ std::string train_tokenizer(LineSample sample, const TokenizerOptions& options) 
     throw_user_error("cannot train a tokenizer of {} pieces on {} of text: {}", options.vocab_size,
                      format_bytes(static_cast<double>(bytes)), reason_of(status));
   }
-  return model;
+  return with_checksum(std::move(model));
 }
 
 }  // namespace rse

@@ -51,7 +51,7 @@ class LineSample {
 LineSample sample_lines(CorpusReader& corpus, const TokenizerOptions& options,
                         const std::function<void(uint64_t)>& progress);
 
-// The serialized model. UserError where the sample cannot give vocab_size pieces.
+// The serialized model, its checksum included. UserError where the sample cannot give vocab_size pieces.
 std::string train_tokenizer(LineSample sample, const TokenizerOptions& options);
 
 }  // namespace rse

@@ -15,9 +15,9 @@ torch::Tensor copy_of(const std::vector<int64_t>& values, const torch::Device& d
 
 }  // namespace
 
-DeviceBatch to_device(const TokenBatch& batch, const torch::Device& device) {
+DeviceBatch to_device(const TokenBatch& batch, const torch::Device& device, int64_t attention_window) {
   return {copy_of(batch.input_ids, device), copy_of(batch.target_positions, device),
-          copy_of(batch.target_ids, device), make_layout(batch.borders, device)};
+          copy_of(batch.target_ids, device), make_layout(batch.borders, device, attention_window)};
 }
 
 }  // namespace rse

@@ -21,6 +21,6 @@ struct DeviceBatch {
 };
 
 // Copies `batch`; to CUDA through pinned memory, without waiting for the device.
-DeviceBatch to_device(const TokenBatch& batch, const torch::Device& device);
+DeviceBatch to_device(const TokenBatch& batch, const torch::Device& device, int64_t attention_window = 0);
 
 }  // namespace rse

@@ -11,8 +11,7 @@
 
 #include "core/config_binder.h"
 #include "data/evaluation_windows.h"
-#include "data/masking.h"
-#include "nn/encoder.h"
+#include "eval/target_nll.h"
 
 namespace rse {
 
@@ -47,18 +46,8 @@ struct ValidationResult {
 // the file where it has no piece so long, or the keys where the window does not divide the pieces.
 EvaluationSet make_validation_set(const TokenFile& file, const ValidationConfig& config, int64_t seq_len);
 
-// Where and how a model is evaluated.
-struct EvaluationSettings {
-  MaskingConfig masking;
-  uint64_t seed = 0;
-  int64_t window = 0;  // divides set.piece_tokens()
-  int64_t batch_tokens = 16384;
-  torch::Device device = torch::kCPU;  // where the encoder is
-  bool bf16 = false;                   // under bf16 autocast
-};
-
-// Runs the encoder over the whole set without dropout or gradients; negative log-likelihoods in float32 from
-// the logits, summed in float64. UserError where the set has no target.
-ValidationResult evaluate(Encoder& encoder, const EvaluationSet& set, const EvaluationSettings& settings);
+// Runs the encoder over the whole set (target_nll), sums in float64. UserError where the set has no target.
+ValidationResult evaluate(const Encoder& encoder, const EvaluationSet& set,
+                          const EvaluationSettings& settings);
 
 }  // namespace rse

@@ -28,8 +28,10 @@ torch::Tensor EncoderImpl::forward(const torch::Tensor& input_ids, const Sequenc
              input_ids.numel(), layout.total());
   const int64_t limit = position_->max_positions();
   if (limit > 0 && layout.max_seqlen > limit) {
-    throw_user_error("model.position.learned.max_positions: '{}': expected at least {}, the longest sequence",
-                     limit, layout.max_seqlen);
+    throw_user_error(
+        "model.position.learned.max_positions: '{}': expected at least {}, the longest sequence; or set "
+        "model.position.learned.beyond to clamp, tile or interpolate",
+        limit, layout.max_seqlen);
   }
   torch::Tensor hidden = embed(input_ids, layout, dropout_key);
   for (const auto& layer : *layers_) {

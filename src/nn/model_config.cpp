@@ -2,9 +2,19 @@
 
 namespace rse {
 
+const std::vector<std::pair<std::string, BeyondTable>>& beyond_table_names() {
+  static const std::vector<std::pair<std::string, BeyondTable>> kNames = {
+      {"error", BeyondTable::kError},
+      {"clamp", BeyondTable::kClamp},
+      {"tile", BeyondTable::kTile},
+      {"interpolate", BeyondTable::kInterpolate}};
+  return kNames;
+}
+
 void LearnedPositionConfig::bind(ConfigBinder& b) {
   b.choice("init", init, {{"normal", TableInit::kNormal}, {"sinusoidal", TableInit::kSinusoidal}});
   b.field("max_positions", max_positions, between<int64_t>(1, int64_t{1} << 24));
+  b.choice("beyond", beyond, beyond_table_names());
 }
 
 void DecayConfig::bind(ConfigBinder& b) {

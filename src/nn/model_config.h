@@ -4,7 +4,7 @@
 //     layers, width, heads, ffn_width, vocab_size, norm, embedding_norm, activation, dropout, init_std
 //     position:
 //       method, rotary_base
-//       learned: {init, max_positions}
+//       learned: {init, max_positions, beyond}
 //       rse: {decay: {scope, init, value}, mass, self_key, remainder, skip_below}
 //     attention: {backend, deterministic}
 //
@@ -13,6 +13,8 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "core/config_binder.h"
 #include "ops/attention.h"
@@ -21,12 +23,19 @@ namespace rse {
 
 enum class PositionKind { kLearned, kNone, kRope, kRse };
 enum class TableInit { kNormal, kSinusoidal };
+// What a learned table of R rows gives a sequence of more than R tokens: an error; its last row from there
+// on; row position mod R; or row position * (R - 1) / (length - 1), linear between rows.
+enum class BeyondTable { kError, kClamp, kTile, kInterpolate };
 enum class DecayScope { kPerHead, kPerLayer, kGlobal };
 enum class DecayInit { kUniform, kGeometric };
+
+// The written names: error, clamp, tile, interpolate.
+const std::vector<std::pair<std::string, BeyondTable>>& beyond_table_names();
 
 struct LearnedPositionConfig {
   TableInit init = TableInit::kSinusoidal;  // a random start stays long on the unigram plateau
   int64_t max_positions = 512;
+  BeyondTable beyond = BeyondTable::kError;
   bool operator==(const LearnedPositionConfig&) const = default;
   void bind(ConfigBinder& b);
 };

@@ -47,12 +47,14 @@ torch::Tensor RsePosition::attend(int64_t layer, const torch::Tensor& query, con
                                   const torch::Tensor& value, const SequenceLayout& layout) {
   torch::Tensor decay = layer_decay(layer);
   if (query.scalar_type() == torch::kFloat64) decay = decay.to(torch::kFloat64);
+  AttentionOptions options = options_;
+  if (layout.windowed()) options.window = layout.attention_window;
   if (layout.uniform_length == 0) {
-    return attention(query, key, value, decay, layout.cu_seqlens, layout.max_seqlen, options_, layout.borders)
+    return attention(query, key, value, decay, layout.cu_seqlens, layout.max_seqlen, options, layout.borders)
         .out;
   }
   const std::vector<int64_t> shape = {layout.sequences(), layout.uniform_length, heads_, head_dim_};
-  return attention(query.view(shape), key.view(shape), value.view(shape), decay, std::nullopt, 0, options_)
+  return attention(query.view(shape), key.view(shape), value.view(shape), decay, std::nullopt, 0, options)
       .out.reshape(query.sizes());
 }
 

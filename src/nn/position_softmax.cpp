@@ -1,5 +1,6 @@
 #include "nn/position_softmax.h"
 
+#include "core/check.h"
 #include "nn/initialization.h"
 #include "nn/rotary.h"
 #include "nn/softmax_attention.h"
@@ -21,17 +22,49 @@ std::string SoftmaxPosition::describe(const torch::Device& /*device*/) const {
 }
 
 LearnedPosition::LearnedPosition(const ModelConfig& config)
-    : SoftmaxPosition(config), init_(config.position.learned.init), init_std_(config.init_std) {
+    : SoftmaxPosition(config),
+      init_(config.position.learned.init),
+      beyond_(config.position.learned.beyond),
+      init_std_(config.init_std) {
   table_ = register_parameter("table", torch::zeros({config.position.learned.max_positions, config.width}));
 }
 
 torch::Tensor LearnedPosition::embed(const torch::Tensor& hidden, const SequenceLayout& layout) {
-  if (layout.uniform_length > 0) {
+  const bool fits = layout.max_seqlen <= table_.size(0);
+  if (const int64_t length = layout.uniform_length; length > 0) {
     // Broadcasting makes the table's gradient one reduction.
-    const torch::Tensor rows = table_.narrow(0, 0, layout.uniform_length);
-    return (hidden.view({layout.sequences(), layout.uniform_length, -1}) + rows).view_as(hidden);
+    const torch::Tensor rows = fits ? table_.narrow(0, 0, length)
+                                    : rows_at(layout.positions.narrow(0, 0, length),
+                                              torch::full({}, length, layout.positions.options()));
+    return (hidden.view({layout.sequences(), length, -1}) + rows).view_as(hidden);
   }
-  return hidden + torch::embedding(table_, layout.positions);
+  if (fits) return hidden + torch::embedding(table_, layout.positions);
+  const torch::Tensor lengths = layout.cu_seqlens.diff().to(torch::kInt64);
+  return hidden + rows_at(layout.positions, at::repeat_interleave(lengths, lengths, 0, layout.total()));
+}
+
+torch::Tensor LearnedPosition::rows_at(const torch::Tensor& positions, const torch::Tensor& lengths) const {
+  const int64_t rows = table_.size(0);
+  switch (beyond_) {
+    case BeyondTable::kError:
+      break;
+    case BeyondTable::kClamp:
+      return torch::embedding(table_, positions.clamp_max(rows - 1));
+    case BeyondTable::kTile:
+      return torch::embedding(table_, positions.remainder(rows));
+    case BeyondTable::kInterpolate: {
+      const torch::Tensor longer = lengths > rows;
+      const torch::Tensor one = torch::ones_like(lengths);
+      const torch::Tensor place = positions.to(torch::kFloat64) *
+                                  torch::where(longer, (rows - 1) * one, one) /
+                                  torch::where(longer, lengths - 1, one);
+      const torch::Tensor below = place.floor().to(torch::kInt64);
+      const torch::Tensor share = (place - below).to(table_.scalar_type()).unsqueeze(-1);
+      return torch::lerp(torch::embedding(table_, below),
+                         torch::embedding(table_, (below + 1).clamp_max(rows - 1)), share);
+    }
+  }
+  RSE_ASSERT(false, "a sequence beyond the table of {} rows", rows);
 }
 
 void LearnedPosition::initialize(uint64_t seed) {

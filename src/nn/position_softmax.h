@@ -24,16 +24,21 @@ class SoftmaxPosition : public PositionMethod {
   int64_t width_;
 };
 
-// A table [max_positions, width], its row p added to the token at position p.
+// A table [max_positions, width], its row p added to the token at position p; sequences longer than the table
+// as LearnedPositionConfig::beyond says.
 class LearnedPosition : public SoftmaxPosition {
  public:
   explicit LearnedPosition(const ModelConfig& config);
   torch::Tensor embed(const torch::Tensor& hidden, const SequenceLayout& layout) override;
   void initialize(uint64_t seed) override;
-  int64_t max_positions() const override { return table_.size(0); }
+  int64_t max_positions() const override { return beyond_ == BeyondTable::kError ? table_.size(0) : 0; }
 
  private:
+  // What is added at `positions`, int64 [n], of sequences of `lengths`, int64 [n] or []: [n, width].
+  torch::Tensor rows_at(const torch::Tensor& positions, const torch::Tensor& lengths) const;
+
   TableInit init_;
+  BeyondTable beyond_;
   double init_std_;
   torch::Tensor table_;
 };

@@ -18,10 +18,13 @@ torch::TensorOptions host_options(torch::ScalarType dtype, const torch::Device& 
 
 }  // namespace
 
-SequenceLayout make_layout(const std::vector<int32_t>& borders, const torch::Device& device) {
+SequenceLayout make_layout(const std::vector<int32_t>& borders, const torch::Device& device,
+                           int64_t attention_window) {
   RSE_ASSERT(!borders.empty() && borders.front() == 0, "borders of a layout start at 0");
   RSE_ASSERT(std::is_sorted(borders.begin(), borders.end()), "borders of a layout never decrease");
+  RSE_ASSERT(attention_window >= 0, "attention window of {}", attention_window);
   SequenceLayout layout;
+  layout.attention_window = attention_window;
   layout.borders.assign(borders.begin(), borders.end());
   torch::Tensor positions = torch::empty({layout.total()}, host_options(torch::kInt64, device));
   int64_t* position = positions.data_ptr<int64_t>();

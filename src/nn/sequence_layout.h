@@ -18,12 +18,17 @@ struct SequenceLayout {
   // The length that all sequences share, or 0. Then [total, ...] may be viewed as [sequences, uniform_length,
   // ...].
   int64_t uniform_length = 0;
+  // 0: none; w > 0: a token attends only to tokens at a distance below w.
+  int64_t attention_window = 0;
 
   int64_t total() const { return borders.back(); }
   int64_t sequences() const { return static_cast<int64_t>(borders.size()) - 1; }
+  // Whether the window cuts any pair off.
+  bool windowed() const { return attention_window > 0 && attention_window < max_seqlen; }
 };
 
-// borders: from 0, never decreasing; empty sequences allowed.
-SequenceLayout make_layout(const std::vector<int32_t>& borders, const torch::Device& device);
+// borders: from 0, never decreasing; empty sequences allowed. attention_window >= 0.
+SequenceLayout make_layout(const std::vector<int32_t>& borders, const torch::Device& device,
+                           int64_t attention_window = 0);
 
 }  // namespace rse

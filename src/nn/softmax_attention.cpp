@@ -3,6 +3,8 @@
 #include <map>
 #include <vector>
 
+#include "nn/windowed_attention.h"
+
 namespace rse {
 namespace {
 
@@ -25,6 +27,7 @@ torch::Tensor gather(const std::vector<torch::Tensor>& pieces, const std::vector
 
 torch::Tensor softmax_attention(const torch::Tensor& query, const torch::Tensor& key,
                                 const torch::Tensor& value, const SequenceLayout& layout) {
+  if (layout.windowed()) return windowed_attention(query, key, value, layout);
   if (layout.uniform_length > 0) {
     const std::vector<int64_t> shape = {layout.sequences(), layout.uniform_length, query.size(1),
                                         query.size(2)};

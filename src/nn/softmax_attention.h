@@ -8,8 +8,9 @@
 namespace rse {
 
 // query, key, value: [total, heads, head_dim], any floating dtype, unit stride in head_dim; returns the same
-// shape and dtype. No weight crosses a border of `layout`. Sequences of equal length share a call, so there
-// is no padding, and no memory beyond what scaled_dot_product_attention itself takes.
+// shape and dtype. No weight crosses a border of `layout` or spans a distance of layout.attention_window or
+// more. Sequences of equal length share a call, so there is no padding, and no memory beyond what
+// scaled_dot_product_attention itself takes; with a window that cuts pairs off, see nn/windowed_attention.h.
 torch::Tensor softmax_attention(const torch::Tensor& query, const torch::Tensor& key,
                                 const torch::Tensor& value, const SequenceLayout& layout);
 

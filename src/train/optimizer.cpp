@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "core/check.h"
+#include "train/weights.h"
 
 namespace rse {
 namespace {
@@ -119,14 +120,8 @@ NamedTensors AdamW::state() const {
 }
 
 void AdamW::load_state(const SafetensorsContent& content, const std::filesystem::path& path) {
-  const torch::NoGradGuard no_grad;
   const NamedTensors mine = state();
-  if (content.tensors.size() != mine.size()) {
-    throw_user_error("{}: {} tensors, expected {}", path.string(), content.tensors.size(), mine.size());
-  }
-  std::vector<torch::Tensor> loaded;  // checked in full before anything changes
-  for (const auto& [name, tensor] : mine) loaded.push_back(expect_tensor(content, name, tensor, path));
-  for (size_t i = 0; i < mine.size(); ++i) torch::Tensor(mine[i].second).copy_(loaded[i]);
+  set_tensors(mine, expect_tensors(content, mine, path));
 }
 
 }  // namespace rse

@@ -97,25 +97,11 @@ UpdateResult Replica::read(Pending pending) {
   return result;
 }
 
-NamedTensors Replica::weights() const {
-  NamedTensors all;
-  for (const auto& item : encoder_->named_parameters()) all.emplace_back(item.key(), item.value());
-  for (const auto& item : encoder_->named_buffers()) all.emplace_back(item.key(), item.value());
-  return all;
-}
-
 void Replica::load(const std::filesystem::path& model_file, const std::filesystem::path& optimizer_file) {
-  const torch::NoGradGuard no_grad;
-  const SafetensorsContent content = read_safetensors(model_file);
-  const SafetensorsContent state = read_safetensors(optimizer_file);
   const NamedTensors mine = weights();
-  if (content.tensors.size() != mine.size()) {
-    throw_user_error("{}: {} tensors, expected {}", model_file.string(), content.tensors.size(), mine.size());
-  }
-  std::vector<torch::Tensor> loaded;  // checked in full before anything changes
-  for (const auto& [name, tensor] : mine) loaded.push_back(expect_tensor(content, name, tensor, model_file));
-  optimizer_.load_state(state, optimizer_file);
-  for (size_t i = 0; i < mine.size(); ++i) torch::Tensor(mine[i].second).copy_(loaded[i]);
+  const auto loaded = expect_tensors(read_safetensors(model_file), mine, model_file);
+  optimizer_.load_state(read_safetensors(optimizer_file), optimizer_file);
+  set_tensors(mine, loaded);
 }
 
 }  // namespace rse

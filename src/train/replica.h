@@ -19,6 +19,7 @@
 #include "train/device.h"
 #include "train/optimizer.h"
 #include "train/run_config.h"
+#include "train/weights.h"
 
 namespace rse {
 
@@ -87,8 +88,7 @@ class Replica {
 
   ReplicaCounters counters;
 
-  // Parameters and buffers by name.
-  NamedTensors weights() const;
+  NamedTensors weights() const { return weights_of(*encoder_); }
   // Copies from files written by write_safetensors(weights()) and write_safetensors(optimizer().state()).
   void load(const std::filesystem::path& model_file, const std::filesystem::path& optimizer_file);
 

@@ -12,6 +12,7 @@
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/logging.h"
+#include "eval/analysis.h"
 
 namespace rse {
 namespace {
@@ -157,7 +158,7 @@ ReplicaSummary summarize(const Replica& replica, const ModelReport& cost, double
                      static_cast<double>(counters.recent_losses.size());
   }
   row.validation_nll = validation_nll;
-  row.on_plateau = !(validation_nll < kPlateauShare * unigram_entropy);
+  row.on_plateau = on_unigram_plateau(validation_nll, unigram_entropy);
   const std::vector<double> times(counters.step_times_ms.begin(), counters.step_times_ms.end());
   if (!times.empty()) {
     row.step_ms = quantile(times, 0.5);
@@ -203,15 +204,6 @@ void write_summary(const std::filesystem::path& path, const std::vector<ReplicaS
                                     {"notes", caveats(summaries, unigram_entropy)}};
   for (const ReplicaSummary& row : summaries) summary["replicas"].push_back(row_json(row));
   write_file_atomically(path, summary.dump(2) + "\n");
-}
-
-double quantile(std::vector<double> values, double q) {
-  RSE_ASSERT(!values.empty(), "a quantile of nothing");
-  std::sort(values.begin(), values.end());
-  const double place = q * static_cast<double>(values.size() - 1);
-  const auto below = static_cast<size_t>(place);
-  const size_t above = std::min(below + 1, values.size() - 1);
-  return values[below] + (place - static_cast<double>(below)) * (values[above] - values[below]);
 }
 
 }  // namespace rse

@@ -15,13 +15,6 @@
 
 namespace rse {
 
-// An arm whose validation NLL is above this share of the validation data's unigram entropy knows little
-// beyond word frequencies (evaluation.md section 7: a plateau near 6.0 where the entropy is 6.7).
-inline constexpr double kPlateauShare = 0.9;
-
-// With fewer seeds no sentence of the form "A is better than B" (evaluation.md section 5).
-inline constexpr size_t kSeedsForAVerdict = 5;
-
 // What the model of an arm costs in a run of `settings`, one micro-batch at a time.
 ModelReport report_arm(const EncoderImpl& encoder, const RunSettings& settings);
 
@@ -64,8 +57,5 @@ std::string summary_table(const std::vector<ReplicaSummary>& summaries, double u
 // summary.json: the same numbers, the device, and the sentences.
 void write_summary(const std::filesystem::path& path, const std::vector<ReplicaSummary>& summaries,
                    double unigram_entropy, const DeviceDescription& device);
-
-// q in [0, 1], linear between the two nearest values; values not empty.
-double quantile(std::vector<double> values, double q);
 
 }  // namespace rse

@@ -8,9 +8,11 @@
 #include "core/check.h"
 #include "core/file.h"
 #include "core/logging.h"
+#include "core/new_folder.h"
 #include "core/stop_signal.h"
 #include "train/device.h"
 #include "train/dry_run.h"
+#include "train/preflight.h"
 #include "train/resume.h"
 #include "train/retention.h"
 #include "train/run_config.h"
@@ -48,10 +50,16 @@ int start_run(const RunConfig& config, const TokenFile& train_file, const TokenF
   refuse_existing_run(folder);
   Trainer trainer(config, train_file, valid_file, device);  // settings that fail here leave no folder behind
   check_disk(config, trainer);
-  create_run_folder(folder);
+  NewFolder made(folder);
   const RunLock lock(folder);
   refuse_existing_run(folder);  // another process may have begun one meanwhile
-  write_file_atomically(folder / "config.yaml", config.dump());
+  try {
+    write_file_atomically(folder / "config.yaml", config.dump());
+  } catch (...) {
+    remove_tree(folder / "run.lock");  // the run never began
+    throw;
+  }
+  made.keep();
   add_log_file(folder / "log.txt");
   return train_in(folder, trainer);
 }
@@ -134,6 +142,7 @@ int run_train_command(const TrainCommand& command) {
   const TokenFile valid_file = open_token_file(config.base.data.valid, "data.valid");
   resolve_vocabulary(config, train_file, valid_file);
   warn_of_traps(config.base);
+  check_before_start(config, valid_file, device);
   if (command.dry_run) {
     fmt::print("{}", dry_run(config, train_file, valid_file, device));
     return kExitOk;

@@ -90,6 +90,10 @@ void DataConfig::bind(ConfigBinder& b) {
   b.choice("packing", packing, {{"packed", Packing::kPacked}, {"document", Packing::kDocument}});
   b.field("min_tokens", min_tokens, between<int64_t>(1, int64_t{1} << 24));
   b.group("mask", mask);
+  if (b.reading() && packing == Packing::kDocument && min_tokens > seq_len) {
+    throw_user_error("{}: {}: '{}': expected at most {} ({})", b.where("min_tokens"), b.path("min_tokens"),
+                     min_tokens, b.path("seq_len"), seq_len);
+  }
 }
 
 void TrainConfig::bind(ConfigBinder& b) {
@@ -109,7 +113,7 @@ void TrainConfig::bind(ConfigBinder& b) {
   b.choice("precision", precision, {{"float32", Precision::kFloat32}, {"bf16", Precision::kBf16}});
   b.choice("device", device,
            {{"auto", DeviceChoice::kAuto}, {"cpu", DeviceChoice::kCpu}, {"cuda", DeviceChoice::kCuda}});
-  b.field("threads", threads, between<int64_t>(0, 4096));
+  b.field("threads", threads, between<int64_t>(0, 1024));  // with 2048, LibTorch's OpenMP overruns a stack
   b.field("deterministic", deterministic);
   b.field("peak_tflops", peak_tflops, between(0.0, 1e9));
   if (!b.reading()) return;
@@ -192,7 +196,9 @@ TokenFile open_token_file(const std::string& path, const char* key) {
     throw_user_error("{}: '{}' does not exist: expected a token file (make one with: rse-data prepare)", key,
                      path);
   }
-  return TokenFile(path);
+  TokenFile file(path);
+  if (fs::file_size(path) <= kVerifiedOnOpening) file.verify();
+  return file;
 }
 
 void resolve_vocabulary(RunConfig& config, const TokenFile& train, const TokenFile& valid) {
@@ -212,10 +218,13 @@ void resolve_vocabulary(RunConfig& config, const TokenFile& train, const TokenFi
     const LearnedPositionConfig& learned = arm.model.position.learned;
     const int64_t seq_len = config.base.data.seq_len;
     const int64_t longest = std::max(seq_len, config.base.validation.window(seq_len));
-    if (arm.model.position.method == PositionKind::kLearned && longest > learned.max_positions) {
-      throw_user_error("{}: {}: '{}': arm {} expects at most {} (model.position.learned.max_positions)",
-                       config.source.string(), longest == seq_len ? "data.seq_len" : "validation.length",
-                       longest, arm.name, learned.max_positions);
+    if (arm.model.position.method == PositionKind::kLearned && learned.beyond == BeyondTable::kError &&
+        longest > learned.max_positions) {
+      throw_user_error(
+          "{}: {}: '{}': arm {} expects at most {} (model.position.learned.max_positions; beyond "
+          "it model.position.learned.beyond: clamp, tile or interpolate)",
+          config.source.string(), longest == seq_len ? "data.seq_len" : "validation.length", longest,
+          arm.name, learned.max_positions);
     }
   }
 }

@@ -114,6 +114,9 @@ RunConfig load_run_config(const std::string& name, const std::vector<std::string
 RunConfig make_run_config(ConfigNode tree, const std::filesystem::path& source);
 
 // Opens data.train or data.valid; `key` names it in messages. A missing file's message says how to make one.
+// Files of up to kVerifiedOnOpening bytes are compared with their checksums, larger ones by rse-data info
+// --verify only.
+inline constexpr uint64_t kVerifiedOnOpening = uint64_t{1} << 30;
 TokenFile open_token_file(const std::string& path, const char* key);
 
 // Sets model.vocab_size = 0 to the tokenizer's in every arm. UserError where it differs from the tokenizer's,

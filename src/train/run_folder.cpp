@@ -33,17 +33,6 @@ void require_run(const fs::path& folder) {
                    folder.string());
 }
 
-void create_run_folder(const fs::path& folder) {
-  std::vector<fs::path> changed;  // folders that get an entry
-  for (fs::path made = fs::absolute(folder); !fs::exists(made); made = made.parent_path()) {
-    changed.push_back(made.parent_path());
-  }
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) throw_user_error("cannot create run folder {}: {}", folder.string(), error.message());
-  for (const fs::path& path : changed) sync_directory(path);
-}
-
 RunLock::RunLock(const fs::path& folder) {
   const fs::path path = folder / "run.lock";
   descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);

@@ -6,8 +6,8 @@
 //   run.lock        held by the process that trains
 //
 // Invariants: config.yaml is there from the start of a run, and a folder that holds a run is written to only
-// under its lock. Order of calls: refuse_existing_run() -> create_run_folder() -> RunLock for a new run;
-// require_run() -> RunLock -> remove_leftovers() for one that goes on.
+// under its lock. Order of calls: refuse_existing_run() -> NewFolder (core/new_folder.h) -> RunLock for a new
+// run; require_run() -> RunLock -> remove_leftovers() for one that goes on.
 #pragma once
 
 #include <filesystem>
@@ -19,9 +19,6 @@ void refuse_existing_run(const std::filesystem::path& folder);
 
 // UserError where `folder` holds no run.
 void require_run(const std::filesystem::path& folder);
-
-// Creates the folder and those above it; synced.
-void create_run_folder(const std::filesystem::path& folder);
 
 // One process's right to write into a run folder: an exclusive lock on run.lock, which the kernel gives back
 // when the process ends, however it ends.

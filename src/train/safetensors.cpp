@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "core/check.h"
 #include "core/file.h"
+#include "train/safetensors_header.h"
 
 namespace rse {
 namespace {
@@ -14,6 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
+// The dtypes of safetensors_dtypes(), as LibTorch has them.
 const std::vector<std::pair<std::string, torch::ScalarType>>& dtype_names() {
   static const std::vector<std::pair<std::string, torch::ScalarType>> kNames = {
       {"F64", torch::kFloat64},   {"F32", torch::kFloat32}, {"F16", torch::kFloat16},
@@ -31,99 +32,12 @@ std::string dtype_name(torch::ScalarType type) {
   return "";
 }
 
-struct Entry {
-  torch::ScalarType dtype = torch::kFloat32;
-  std::vector<int64_t> shape;
-  uint64_t begin = 0, end = 0;  // in the data section
-};
-
-[[noreturn]] void malformed(const fs::path& path, const std::string& name, const std::string& what) {
-  throw_user_error("{}: safetensors header: tensor '{}': {}", path.string(), name, what);
-}
-
-// A whole number of at least 0 below 2^63, or an error.
-uint64_t natural(const json& value, const fs::path& path, const std::string& name, const char* what) {
-  if (!value.is_number_integer() ||
-      (value.is_number_unsigned() ? value.get<uint64_t>() > INT64_MAX : value.get<int64_t>() < 0)) {
-    malformed(path, name, fmt::format("{} is {}, expected a whole number of at least 0", what, value.dump()));
-  }
-  return value.get<uint64_t>();
-}
-
-Entry parse_entry(const json& value, const fs::path& path, const std::string& name) {
-  if (!value.is_object() || !value.contains("dtype") || !value["dtype"].is_string() ||
-      !value.contains("shape") || !value["shape"].is_array() || !value.contains("data_offsets") ||
-      !value["data_offsets"].is_array() || value["data_offsets"].size() != 2) {
-    malformed(path, name, "expected dtype, shape and two data_offsets");
-  }
-  Entry entry;
+torch::ScalarType scalar_type(const std::string& dtype) {
   const auto& names = dtype_names();
-  const std::string written = value["dtype"];
-  const auto known =
-      std::find_if(names.begin(), names.end(), [&](const auto& item) { return item.first == written; });
-  if (known == names.end()) malformed(path, name, fmt::format("unknown dtype '{}'", written));
-  entry.dtype = known->second;
-  uint64_t bytes = c10::elementSize(entry.dtype);
-  for (const json& extent : value["shape"]) {
-    const uint64_t size = natural(extent, path, name, "an extent");
-    if (__builtin_mul_overflow(bytes, size, &bytes) || bytes > INT64_MAX) {
-      malformed(path, name, fmt::format("shape {} is too large", value["shape"].dump()));
-    }
-    entry.shape.push_back(static_cast<int64_t>(size));
-  }
-  entry.begin = natural(value["data_offsets"][0], path, name, "data_offsets[0]");
-  entry.end = natural(value["data_offsets"][1], path, name, "data_offsets[1]");
-  if (entry.end < entry.begin || entry.end - entry.begin != bytes) {
-    malformed(path, name,
-              fmt::format("data_offsets [{}, {}], expected {} bytes", entry.begin, entry.end, bytes));
-  }
-  return entry;
-}
-
-json parse_header(const MappedFile& file) {
-  const std::string name = file.path().string();
-  uint64_t length = 0;
-  if (file.size() < sizeof length) {
-    throw_user_error("{}: {} bytes, a safetensors file has at least 8", name, file.size());
-  }
-  std::memcpy(&length, file.data(), sizeof length);
-  if (length > kMaxSafetensorsHeader || length > file.size() - sizeof length) {
-    throw_user_error("{}: safetensors header length {}, expected at most {}", name, length,
-                     std::min<uint64_t>(kMaxSafetensorsHeader, file.size() - sizeof length));
-  }
-  const char* begin = reinterpret_cast<const char*>(file.data()) + sizeof length;
-  std::set<std::string> keys;
-  std::string twice;
-  const auto watch_keys = [&](int depth, json::parse_event_t event, json& parsed) {
-    if (depth == 1 && event == json::parse_event_t::key && !keys.insert(parsed.get<std::string>()).second) {
-      twice = parsed.get<std::string>();
-    }
-    return depth <= 4;  // deeper values are dropped; no valid header has them
-  };
-  json header = json::parse(begin, begin + length, watch_keys, /*allow_exceptions=*/false);
-  if (header.is_discarded() || !header.is_object()) {
-    throw_user_error("{}: safetensors header: expected a JSON object", name);
-  }
-  if (!twice.empty()) malformed(file.path(), twice, "written twice");
-  return header;
-}
-
-// The ranges must tile the data section: in order of begin, each starts where the one before ended.
-void check_coverage(const std::map<std::string, Entry>& entries, uint64_t data_bytes, const fs::path& path) {
-  std::vector<std::pair<std::string, Entry>> sorted(entries.begin(), entries.end());
-  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) {
-    return std::tie(a.second.begin, a.second.end) < std::tie(b.second.begin, b.second.end);
-  });
-  uint64_t expected = 0;
-  for (const auto& [name, entry] : sorted) {
-    if (entry.begin != expected)
-      malformed(path, name, fmt::format("begins at {}, expected {}", entry.begin, expected));
-    expected = entry.end;
-  }
-  if (expected != data_bytes) {
-    throw_user_error("{}: safetensors data section of {} bytes, expected {}", path.string(), data_bytes,
-                     expected);
-  }
+  const auto found =
+      std::find_if(names.begin(), names.end(), [&](const auto& item) { return item.first == dtype; });
+  RSE_ASSERT(found != names.end(), "LibTorch has no dtype for {}", dtype);
+  return found->second;
 }
 
 }  // namespace
@@ -156,26 +70,12 @@ void write_safetensors(const fs::path& path, const NamedTensors& tensors,
 
 SafetensorsContent read_safetensors(const fs::path& path) {
   const MappedFile file(path);
-  const json header = parse_header(file);
-  uint64_t length = 0;
-  std::memcpy(&length, file.data(), sizeof length);
-  const std::byte* data = file.data() + sizeof length + length;
+  SafetensorsHeader header = parse_safetensors_header(file.data(), file.size(), path);
+  const std::byte* data = file.data() + header.data_begin;
   SafetensorsContent content;
-  std::map<std::string, Entry> entries;
-  for (const auto& [name, value] : header.items()) {
-    if (name != "__metadata__") {
-      entries.emplace(name, parse_entry(value, path, name));
-      continue;
-    }
-    if (!value.is_object()) malformed(path, name, "expected a map of strings");
-    for (const auto& [key, text] : value.items()) {
-      if (!text.is_string()) malformed(path, name, "expected a map of strings");
-      content.metadata[key] = text;
-    }
-  }
-  check_coverage(entries, file.size() - sizeof length - length, path);
-  for (const auto& [name, entry] : entries) {
-    torch::Tensor tensor = torch::empty(entry.shape, entry.dtype);
+  content.metadata = std::move(header.metadata);
+  for (const auto& [name, entry] : header.tensors) {
+    torch::Tensor tensor = torch::empty(entry.shape, scalar_type(entry.dtype));
     if (entry.end > entry.begin) std::memcpy(tensor.data_ptr(), data + entry.begin, entry.end - entry.begin);
     content.tensors.emplace(name, std::move(tensor));
   }

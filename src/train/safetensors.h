@@ -19,9 +19,6 @@ namespace rse {
 
 using NamedTensors = std::vector<std::pair<std::string, torch::Tensor>>;
 
-// A header is never longer than this (the format's own limit).
-inline constexpr uint64_t kMaxSafetensorsHeader = 100'000'000;
-
 // Writes the tensors (any device and strides; names unique) and string metadata; synced and renamed into
 // place.
 void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,

@@ -92,6 +92,11 @@ TEST(Config, RefusesBrokenYaml) {
   EXPECT_THAT([] { read("count: 1\ncount: 2\n"); },
               ThrowsUserError("f.yaml:2: key 'count' is written twice"));
   EXPECT_THAT([] { read("a: &x 1\nb: *x\n"); }, ThrowsUserError("anchors are not supported"));
+  EXPECT_THAT([] { read("count: !!int 3"); }, ThrowsUserError("f.yaml:1: YAML tags are not supported"));
+  EXPECT_NO_THROW(read("count: 3\nname: '7'"));  // quoted is no tag
+  EXPECT_THAT([] { read(std::string("count: 1\n\0", 10)); },
+              ThrowsUserError("f.yaml:2: not YAML: a NUL byte"));
+  EXPECT_THAT([] { read("name: \"a\\0\""); }, ThrowsUserError("f.yaml:1: a NUL byte"));
   EXPECT_THAT([] { read("inner:\n\trate: 1\n"); }, ThrowsUserError("f.yaml:2: not valid YAML"));
   EXPECT_THAT([] { read("- 1\n- 2\n"); }, ThrowsUserError("expected a map of keys at the top"));
   EXPECT_THAT([] { read(std::string(1000, '[')); }, ThrowsUserError("f.yaml:1"));

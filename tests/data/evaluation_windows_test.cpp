@@ -38,6 +38,20 @@ TEST_F(EvaluationSetTest, ChosenPiecesSpreadOverDocuments) {
   }
 }
 
+TEST_F(EvaluationSetTest, FirstPiecesAreThoseOfTheFilesStart) {
+  const TokenFile& file = make({100, 31, 0, 64, 33});
+  const EvaluationSet all(file, 32, 0);
+  for (int64_t wanted : {1, 3, 4, 6, 500}) {
+    const EvaluationSet set(file, 32, wanted, PieceChoice::kFirst);
+    ASSERT_EQ(set.size(), std::min<int64_t>(wanted, 6));
+    for (size_t i = 0; i < set.pieces().size(); ++i) {
+      EXPECT_EQ(set.pieces()[i].begin, all.pieces()[i].begin);
+      EXPECT_EQ(set.pieces()[i].offset, all.pieces()[i].offset);
+    }
+  }
+  EXPECT_EQ(EvaluationSet(file, 32, 0, PieceChoice::kFirst).size(), all.size());
+}
+
 TEST_F(EvaluationSetTest, TargetsAreTheSameAtEveryLength) {
   const EvaluationSet set(make({300, 200, 90}), 64, 6);
   const MaskingConfig masking;

@@ -1,50 +1,27 @@
 // The program rse-data as its users run it.
+#include "tests/program.h"
+
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-#include <fstream>
 
 #include "core/file.h"
 #include "data/token_file.h"
 #include "data/tokenizer.h"
 #include "tests/data/toy_text.h"
-#include "tests/support.h"
 
 namespace rse {
 namespace {
 
-struct Outcome {
-  int exit_code;
-  std::string out, err;
-};
-
-class ProgramTest : public testing::Test {
+class DataProgram : public ProgramTest {
  protected:
-  Outcome run(const std::string& arguments) {
-    const std::string out = (folder_ / "stdout").string(), err = (folder_ / "stderr").string();
-    const int status =
-        std::system(fmt::format("'{}' {} >'{}' 2>'{}'", RSE_DATA_PROGRAM, arguments, out, err).c_str());
-    return {WEXITSTATUS(status), read_file(out), read_file(err)};
+  Outcome run(const std::string& arguments) const {
+    return shell(fmt::format("'{}' {}", RSE_DATA_PROGRAM, arguments));
   }
-  // Exit code 2 and one line on stderr that holds `part`.
-  void expect_user_error(const std::string& arguments, const std::string& part) {
-    const Outcome outcome = run(arguments);
-    EXPECT_EQ(outcome.exit_code, 2) << arguments;
-    EXPECT_THAT(outcome.err,
-                testing::AllOf(testing::StartsWith("rse-data: error: "), testing::HasSubstr(part)));
-    EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
-  }
-  std::string write(const std::string& name, const std::string& content) {
-    std::ofstream(folder_ / name, std::ios::binary) << content;
-    return (folder_ / name).string();
-  }
-  TemporaryFolder folder_;
 };
 
-TEST_F(ProgramTest, PrepareAndTheStepsAloneMakeTheSameFiles) {
+TEST_F(DataProgram, PrepareAndTheStepsAloneMakeTheSameFiles) {
   const std::string train = write("train.txt", toy_text(6, 20000));
   const std::string test = write("test.jsonl", "{\"body\": \"kato miren\"}\n");
   const std::string out = (folder_ / "out").string();
@@ -68,32 +45,9 @@ TEST_F(ProgramTest, PrepareAndTheStepsAloneMakeTheSameFiles) {
   EXPECT_THAT(info.out, testing::HasSubstr("checksums: right\n"));
 }
 
-TEST_F(ProgramTest, BadInputIsExitCodeTwoAndOneLine) {
-  const std::string text = write("a.txt", toy_text(6, 500));
-  const std::string out = (folder_ / "o").string();
-  expect_user_error("", "subcommand");
-  expect_user_error("fly", "subcommand");
-  expect_user_error("info " + text, "not a token file");
-  expect_user_error("info " + out, "No such file");
-  expect_user_error("encode --input " + text, "required");
-  expect_user_error(fmt::format("encode --input {} --tokenizer {} --output {}", text, text, out),
-                    "SentencePiece");
-  expect_user_error(fmt::format("train-tokenizer --input {} --vocab-size 12 --output {}", text, out),
-                    "12 pieces");
-  expect_user_error(fmt::format("train-tokenizer --input {} --vocab-size x --output {}", text, out),
-                    "--vocab-size");
-  expect_user_error(fmt::format("train-tokenizer --input {}.none --output {}", text, out), "no such file");
-  expect_user_error(fmt::format("--log-level loud info {}", text), "loud");
-  expect_user_error(
-      fmt::format("encode --input {} --tokenizer {} --output {} --document-separator x", text, text, out),
-      "document-separator");
-  expect_user_error(fmt::format("prepare --train {} --threads 1000 --output {}", text, out), "1000 threads");
-  EXPECT_FALSE(std::filesystem::exists(out));
-}
-
 // The text comes through a pipe, so the program is known to be in the middle of its file when the signal
 // arrives.
-TEST_F(ProgramTest, ATerminatedEncodingLeavesNothing) {
+TEST_F(DataProgram, ATerminatedEncodingLeavesNothing) {
   write("toy.model", toy_tokenizer().model());
   std::filesystem::create_directory(folder_ / "out");
   const std::string pipe = (folder_ / "pipe.txt").string();

@@ -7,6 +7,7 @@
 
 #include "core/file.h"
 #include "core/hash.h"
+#include "data/model_checksum.h"
 #include "data/text_segments.h"
 #include "data/token_file.h"
 #include "tests/data/toy_text.h"
@@ -103,7 +104,27 @@ TEST(Tokenizer, LoadingChecksTheModel) {
   EXPECT_THAT([&] { Tokenizer(model.substr(0, model.size() / 2), "x.model"); }, ThrowsUserError("x.model"));
   std::string other = model;
   other[other.find("[MASK]") + 1] = 'W';
-  EXPECT_THAT([&] { Tokenizer(other, "x.model"); }, ThrowsUserError("x.model: piece 3 is '[WASK]'"));
+  EXPECT_THAT([&] { Tokenizer(other, "x.model"); }, ThrowsUserError("x.model: damaged tokenizer: checksum"));
+  EXPECT_THAT([&] { Tokenizer(with_checksum(other), "x.model"); },
+              ThrowsUserError("x.model: piece 3 is '[WASK]'"));
+}
+
+TEST(Tokenizer, EveryDamageIsFound) {
+  const std::string model = toy_tokenizer().model();
+  for (size_t sample = 0; sample < 500; ++sample) {
+    std::string bad = model;
+    const size_t place = sample * (model.size() - 1) / 499;
+    bad[place] = static_cast<char>(bad[place] ^ (1 << sample % 8));
+    EXPECT_THAT([&] { Tokenizer(bad, "x.model"); }, ThrowsUserError("x.model: ")) << "byte " << place;
+    EXPECT_THAT([&] { Tokenizer(model.substr(0, place), "x.model"); }, ThrowsUserError("x.model: ")) << place;
+  }
+  // The last bytes are the checksum's own; a model without one may have lost anything.
+  for (size_t missing = 1; missing <= 12; ++missing) {
+    EXPECT_THAT([&] { Tokenizer(model.substr(0, model.size() - missing), "x.model"); },
+                ThrowsUserError("x.model: "));
+  }
+  const std::string last = "\x01\x02";
+  EXPECT_THAT([&] { Tokenizer(model + last, "x.model"); }, ThrowsUserError("x.model: "));
 }
 
 TEST(TokenizerTrainer, IsDeterministic) {

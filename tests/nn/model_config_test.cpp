@@ -26,7 +26,7 @@ init_std: 0.05
 position:
   method: learned
   rotary_base: 500
-  learned: {init: normal, max_positions: 77}
+  learned: {init: normal, max_positions: 77, beyond: tile}
   rse:
     decay: {scope: per_layer, init: uniform, value: 0.5}
     mass: shared
@@ -48,7 +48,7 @@ attention: {backend: reference, deterministic: true}
   expected.init_std = 0.05;
   expected.position.method = PositionKind::kLearned;
   expected.position.rotary_base = 500;
-  expected.position.learned = {TableInit::kNormal, 77};
+  expected.position.learned = {TableInit::kNormal, 77, BeyondTable::kTile};
   expected.position.rse = {
       {DecayScope::kPerLayer, DecayInit::kUniform, 0.5}, Mass::kShared, false, Remainder::kSelf, 0};
   expected.attention = {Backend::kReference, true};
@@ -71,6 +71,7 @@ TEST(ModelConfig, ErrorsNameFileLineAndKey) {
       {"position: {method: ropes}", "did you mean 'rope'"},
       {"position: {method: rope, rotary_base: 0}", "position.rotary_base: '0': expected a number above 1"},
       {"position: {rotary_base: 0.5}", "position.rotary_base: '0.5'"},
+      {"position: {learned: {beyond: wrap}}", "expected one of error, clamp, tile, interpolate"},
       {"position: {learned: {max_positions: 0}}", "position.learned.max_positions: '0'"},
       {"position:\n  rse:\n    decay: {scope: global, init: geometric}",
        "m.yaml:3: position.rse.decay.init: 'geometric'"},

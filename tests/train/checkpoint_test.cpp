@@ -114,6 +114,58 @@ TEST_F(DamagedCheckpoint, EveryDamagedFileIsNamed) {
   EXPECT_THAT([&] { verify_checkpoint(folder_); }, ThrowsUserError("trainer.json: missing"));
 }
 
+// Bits flipped in steps over every file: all found by the checksums; in COMPLETE itself, unless it still says
+// the same.
+TEST_F(DamagedCheckpoint, FlippedBitsAreFoundEverywhere) {
+  for (const auto& entry : fs::directory_iterator(folder_)) {
+    const std::string name = entry.path().filename(), good = read_file(entry.path());
+    for (int sample = 0; sample < 40; ++sample) {
+      std::string bad = good;
+      const size_t place = sample * (good.size() - 1) / 39;
+      bad[place] = static_cast<char>(bad[place] ^ (1 << sample % 8));
+      std::ofstream(entry.path(), std::ios::binary) << bad;
+      if (name == "COMPLETE" && nlohmann::json::parse(bad, nullptr, false) == nlohmann::json::parse(good))
+        continue;
+      EXPECT_THAT([&] { verify_checkpoint(folder_); }, testing::Throws<UserError>())
+          << name << " byte " << place;
+    }
+    std::ofstream(entry.path(), std::ios::binary) << good;
+  }
+  verify_checkpoint(folder_);
+}
+
+TEST_F(DamagedCheckpoint, AGarbledMarkIsNamed) {
+  for (const char* text :
+       {"", "{", "[]", "null", "{\"version\": 2, \"files\": {}}", "{\"version\": 1}",
+        "{\"version\": 1, \"files\": []}", "{\"version\": 1, \"files\": {\"config.yaml\": 3}}",
+        "{\"version\": 1, \"files\": {\"none\": {}}}", "\xff\xfe"}) {
+    std::ofstream(folder_ / "COMPLETE", std::ios::binary) << text;
+    EXPECT_THAT([&] { verify_checkpoint(folder_); }, ThrowsUserError(folder_.string())) << text;
+  }
+}
+
+// The readers behind the checksums: damage of which nobody has warned them.
+TEST_F(DamagedCheckpoint, DamagedFilesAreRefusedByTheirReadersToo) {
+  for (const char* name :
+       {"rse.seed1.model.safetensors", "rse.seed1.optimizer.safetensors", "trainer.json"}) {
+    const std::string good = read_file(folder_ / name);
+    for (int sample = 0; sample < 60; ++sample) {
+      std::string bad = good.substr(0, sample % 2 == 0 ? good.size() : sample * good.size() / 60);
+      const size_t place = sample * std::min<size_t>(bad.size() - 1, 400) / 59;  // headers, mostly
+      bad[place] = static_cast<char>(bad[place] ^ (1 << sample % 8));
+      std::ofstream(folder_ / name, std::ios::binary) << bad;
+      try {
+        load_replica(folder_, read_trainer_state(folder_), replica_);
+      } catch (const UserError& error) {
+        EXPECT_THAT(error.what(), testing::HasSubstr(folder_.string()));
+      } catch (const std::exception& error) {
+        ADD_FAILURE() << name << " byte " << place << ": " << error.what();
+      }
+    }
+    std::ofstream(folder_ / name, std::ios::binary) << good;
+  }
+}
+
 TEST_F(DamagedCheckpoint, OfAnotherModelIsRefusedAndChangesNothing) {
   const RunConfig other = toy_.config("", {"model.position.method=rse", "model.width=48"});
   Replica replica(other.arms[0], 1, other.base.train, torch::kCPU);

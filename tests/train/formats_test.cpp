@@ -6,7 +6,6 @@
 
 #include "core/file.h"
 #include "tests/support.h"
-#include "train/report.h"
 #include "train/safetensors.h"
 #include "train/schedule.h"
 #include "train/tensorboard.h"
@@ -204,12 +203,6 @@ TEST(Schedule, WarmsUpThenDecays) {
   EXPECT_GT(cosine.factor(9), 0.1);
   const Schedule short_run{ScheduleShape::kLinear, 100, 10, 0.0};  // ends inside the warm-up
   EXPECT_DOUBLE_EQ(short_run.factor(9), 0.1);
-}
-
-TEST(Report, QuantilesInterpolate) {
-  EXPECT_DOUBLE_EQ(quantile({3, 1, 2}, 0.5), 2);
-  EXPECT_DOUBLE_EQ(quantile({4, 1, 2, 3}, 0.5), 2.5);
-  EXPECT_DOUBLE_EQ(quantile({5}, 0.75), 5);
 }
 
 }  // namespace

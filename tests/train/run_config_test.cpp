@@ -91,6 +91,11 @@ TEST(RunConfig, VocabularyAndLengthsAreCheckedAgainstTheFiles) {
         toy.config("", {"model.position.method=learned", "model.position.learned.max_positions=16"});
       },
       ThrowsUserError("data.seq_len: '32': arm learned expects at most 16"));
+  EXPECT_EQ(toy.config("", {"model.position.method=learned", "model.position.learned.max_positions=16",
+                            "model.position.learned.beyond=tile"})
+                .arms[0]
+                .model.position.learned.beyond,
+            BeyondTable::kTile);
   TokenFileWriter other(toy.path("other.bin"), "another tokenizer", kToyVocabulary);
   other.add_document({5, 6, 7});
   other.finish();

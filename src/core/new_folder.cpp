@@ -1,0 +1,38 @@
+#include "core/new_folder.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "core/check.h"
+#include "core/file.h"
+
+namespace rse {
+
+NewFolder::NewFolder(const std::filesystem::path& path) {
+  std::filesystem::path folder;
+  for (const std::filesystem::path& part : path) {
+    folder /= part;
+    if (::mkdir(folder.c_str(), 0777) == 0) {
+      made_.push_back(folder);
+      sync_directory(folder.parent_path());
+      continue;
+    }
+    // A parent that is there may fail for other reasons than that it exists: what it is counts.
+    const int code = errno;
+    struct stat status {};
+    if (::stat(folder.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) continue;
+    for (auto made = made_.rbegin(); made != made_.rend(); ++made) ::rmdir(made->c_str());
+    throw_user_error("cannot make folder {}: {}", path.string(),
+                     std::strerror(code == EEXIST ? ENOTDIR : code));
+  }
+}
+
+NewFolder::~NewFolder() {
+  // Fails where a folder is not empty, as it should.
+  for (auto made = made_.rbegin(); made != made_.rend(); ++made) ::rmdir(made->c_str());
+}
+
+}  // namespace rse

@@ -1,0 +1,26 @@
+// A folder for output, made where it is missing.
+//
+// Synced. Order of calls: NewFolder folder(path); write into it; folder.keep(). Without keep() the folders
+// that were made (parents too) are removed again where nothing lies in them.
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+namespace rse {
+
+class NewFolder {
+ public:
+  // UserError naming the folder and the system's reason.
+  explicit NewFolder(const std::filesystem::path& path);
+  ~NewFolder();
+  NewFolder(const NewFolder&) = delete;
+  NewFolder& operator=(const NewFolder&) = delete;
+
+  void keep() { made_.clear(); }
+
+ private:
+  std::vector<std::filesystem::path> made_;  // outermost first
+};
+
+}  // namespace rse

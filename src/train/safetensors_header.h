@@ -1,0 +1,39 @@
+// The header of a safetensors file, checked against the file's size; no LibTorch here.
+//
+// Invariants of what is returned: every tensor's bytes are those of its shape and dtype, the ranges tile the
+// data section without gaps or overlaps, and no shape overflows int64 even with its zeros taken as ones.
+// Anything else is a UserError naming the file, the tensor, the value and what was expected.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace rse {
+
+// A header is never longer than this (the format's own limit).
+inline constexpr uint64_t kMaxSafetensorsHeader = 100'000'000;
+
+struct SafetensorsEntry {
+  std::string dtype;  // a key of safetensors_dtypes()
+  std::vector<int64_t> shape;
+  uint64_t begin = 0, end = 0;  // in the data section
+};
+
+struct SafetensorsHeader {
+  std::map<std::string, SafetensorsEntry> tensors;
+  std::map<std::string, std::string> metadata;
+  uint64_t data_begin = 0;  // where the data section starts in the file
+};
+
+// Bytes an element of every dtype that is read: "F32" -> 4.
+const std::map<std::string, uint64_t>& safetensors_dtypes();
+
+// file: the whole file's bytes; path: what messages call it.
+SafetensorsHeader parse_safetensors_header(const std::byte* file, uint64_t size,
+                                           const std::filesystem::path& path);
+
+}  // namespace rse

@@ -1,0 +1,72 @@
+#include "train/trained_run.h"
+
+#include <algorithm>
+
+#include "core/check.h"
+#include "core/file.h"
+#include "core/hash.h"
+#include "train/weights.h"
+
+namespace rse {
+namespace {
+
+namespace fs = std::filesystem;
+
+int64_t choose_step(const fs::path& folder, std::optional<int64_t> wanted) {
+  std::error_code ignored;
+  if (!fs::is_directory(folder, ignored) || !fs::exists(folder / "config.yaml", ignored)) {
+    throw_user_error("{}: not a run folder (no config.yaml in it): expected one that rse-train made",
+                     folder.string());
+  }
+  const std::vector<int64_t> steps = complete_checkpoints(folder);
+  if (steps.empty()) {
+    throw_user_error("{}: no complete checkpoint in it: expected at least one checkpoints/step-N",
+                     folder.string());
+  }
+  if (!wanted) return steps.back();
+  if (std::find(steps.begin(), steps.end(), *wanted) == steps.end()) {
+    throw_user_error("{}: no complete checkpoint of step {}: expected one of {}", folder.string(), *wanted,
+                     fmt::join(steps, ", "));
+  }
+  return *wanted;
+}
+
+}  // namespace
+
+TrainedRun open_trained_run(const fs::path& folder, std::optional<int64_t> step) {
+  TrainedRun run;
+  run.folder = folder;
+  run.checkpoint = checkpoint_folder(folder, choose_step(folder, step));
+  verify_checkpoint(run.checkpoint);
+  run.state = read_trainer_state(run.checkpoint);
+  const fs::path config = run.checkpoint / "config.yaml";  // the run folder's may be of a later step
+  run.configuration = read_file(config);
+  run.config = make_run_config(parse_config(run.configuration, config.string()), config);
+  const std::string tokenizer = read_file(run.checkpoint / "tokenizer.model");
+  run.tokenizer_hash = xxh64(tokenizer.data(), tokenizer.size());
+  return run;
+}
+
+void check_same_tokenizer(const TrainedRun& run, const TokenFile& file) {
+  if (file.tokenizer_hash() == run.tokenizer_hash) return;
+  throw_user_error("{}: tokenizer {}, expected {} as in {}", file.path().string(),
+                   hex64(file.tokenizer_hash()), hex64(run.tokenizer_hash),
+                   (run.checkpoint / "tokenizer.model").string());
+}
+
+Encoder load_encoder(const TrainedRun& run, const std::string& arm, uint64_t seed, const ModelConfig& model,
+                     const torch::Device& device) {
+  const auto& replicas = run.state.replicas;
+  if (std::none_of(replicas.begin(), replicas.end(),
+                   [&](const ReplicaState& replica) { return replica.arm == arm && replica.seed == seed; })) {
+    throw_user_error("{}: no state of arm {}, seed {}", run.checkpoint.string(), arm, seed);
+  }
+  Encoder encoder(model);
+  const NamedTensors weights = weights_of(*encoder);
+  const fs::path file = run.checkpoint / fmt::format("{}.seed{}.model.safetensors", arm, seed);
+  set_tensors(weights, expect_tensors(read_safetensors(file), weights, file));
+  encoder->to(device);
+  return encoder;
+}
+
+}  // namespace rse

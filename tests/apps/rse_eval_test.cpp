@@ -1,0 +1,91 @@
+// rse-eval as its users run it, on a run that rse-train made.
+#include "tests/data/toy_file.h"
+#include "tests/program.h"
+
+namespace rse {
+namespace {
+
+namespace fs = std::filesystem;
+
+class EvalProgram : public ProgramTest {
+ protected:
+  void SetUp() override {
+    write_toy_file(folder_ / "train.bin", std::vector<int>(20, 64), 64);
+    write_toy_file(folder_ / "test.bin", {300, 200, 260}, 64);
+    write("toy.yaml",
+          "model: {layers: 1, width: 16, heads: 2, ffn_width: 32, position: {learned: {max_positions: 32}}}\n"
+          "data: {train: train.bin, valid: test.bin, seq_len: 32, min_tokens: 8}\n"
+          "train: {steps: 2, batch_size: 4, warmup_steps: 1, device: cpu, threads: 1}\n"
+          "validation: {every: 0, pieces: 2}\n"
+          "logging: {tensorboard: false}\n"
+          "arms:\n"
+          "  learned: {model: {position: {method: learned}}}\n"
+          "  rse: {model: {position: {method: rse}}}\n");
+    const Outcome trained = shell(fmt::format("'{}' --config toy.yaml --output run", RSE_TRAIN_PROGRAM));
+    ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  }
+  static std::string words(const std::string& more) {
+    return "--run run --data test.bin --device cpu --threads 1 " + more;
+  }
+  Outcome evaluate(const std::string& more, const std::string& environment = "") const {
+    return shell(fmt::format("{} '{}' {}", environment, RSE_EVAL_PROGRAM, words(more)));
+  }
+  size_t lines(const std::string& file) const {
+    const std::string text = read_file(folder_ / file);
+    return static_cast<size_t>(std::count(text.begin(), text.end(), '\n'));
+  }
+};
+
+TEST_F(EvalProgram, PrintsATableAndMakesAFolder) {
+  const Outcome first = evaluate("--lengths 64,128 --beyond interpolate --no-report");
+  ASSERT_EQ(first.exit_code, 0) << first.err;
+  for (const char* part : {"learned", "rse", "128", "unigram entropy of the data", "One seed an arm"}) {
+    EXPECT_THAT(first.out, testing::HasSubstr(part));
+  }
+  EXPECT_THAT(first.err, testing::AllOf(testing::HasSubstr("length 32 added"),
+                                        testing::HasSubstr("distances below 16 only"),
+                                        testing::HasSubstr("beyond a learned table: interpolate")));
+  EXPECT_EQ(lines("run/evaluation-1/results.csv"), 1u + 2 * 6 * 3);
+  EXPECT_EQ(lines("run/evaluation-1/results.jsonl"), 2u * 6 * 3);
+  EXPECT_FALSE(fs::exists(folder_ / "run/evaluation-1/report.html"));
+
+  const Outcome second = evaluate("--arms rse --no-control --no-report --max-targets 9");
+  ASSERT_EQ(second.exit_code, 0) << second.err;
+  EXPECT_THAT(second.err, testing::HasSubstr("9 targets"));
+  EXPECT_TRUE(fs::exists(folder_ / "run/evaluation-2/evaluation.json"));
+  ASSERT_EQ(evaluate("--arms rse --lengths 32 --no-report --output new/place").exit_code, 0);
+  EXPECT_TRUE(fs::exists(folder_ / "new/place/results.csv"));
+  for (const auto& [path, what] : listing(folder_.path())) {
+    EXPECT_THAT(path, testing::Not(testing::HasSubstr(".tmp"))) << what;
+  }
+}
+
+TEST_F(EvalProgram, AFailingReportLeavesTheResults) {
+  const Outcome outcome = evaluate("--arms rse --lengths 32", "RSE_REPORT_PYTHON=false");
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, testing::HasSubstr("the results are complete; draw it with: "));
+  EXPECT_EQ(lines("run/evaluation-1/results.jsonl"), 1u * 2 * 3);
+}
+
+TEST_F(EvalProgram, UserErrorsAreOneLineAndLeaveNothing) {
+  const auto fails = [&](const std::string& more, const std::string& message) {
+    expect_user_error(RSE_EVAL_PROGRAM, words(more), {message});
+  };
+  fails("--lengths 32,64", "arm learned: its position table has 32 rows");
+  fails("--lengths 24,32,64 --beyond tile", "lengths: '24'");
+  fails("--lengths '' --beyond tile", "--lengths: ''");
+  fails("--arms bert", "--arms: 'bert'");
+  fails("--lenghts 32", "--lenghts");
+  fails("--max-targets many", "--max-targets");
+  fails("--beyond tile --output run", "--output: 'run' is there already");
+  fails("--log-level loud", "log level 'loud'");
+  fails("--step 1", "no complete checkpoint of step 1");
+  expect_user_error(RSE_EVAL_PROGRAM, "--data test.bin", {"--run is required"});
+  expect_user_error(RSE_EVAL_PROGRAM, "--run . --data test.bin", {".: not a run folder"});
+  fs::remove(folder_ / "run/checkpoints/step-2/COMPLETE");
+  fails("", "run: no complete checkpoint in it");
+  EXPECT_EQ(shell(fmt::format("'{}' --help", RSE_EVAL_PROGRAM)).exit_code, 0);
+}
+
+}  // namespace
+}  // namespace rse

@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""Draws reports of examples and reads them again: well-formed, self-contained, escaped, complete; errors are one line.
+
+Usage: report_test.py EXAMPLE_PROGRAM SCRIPT PYTHON        PYTHON: the one that draws reports. Exit 77: it has no matplotlib.
+"""
+import base64
+import html.parser
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+VOID = {"meta", "img", "br"}
+NAME = 'learned <tile> & "co"'  # of the example
+
+
+class Page(html.parser.HTMLParser):
+    """Fails on a tag that is not closed in order; collects text, images, identifiers and links."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.open, self.text, self.images, self.ids, self.links, self.tags = [], [], [], [], [], set()
+        self.feed(source)
+        self.close()
+        assert not self.open, f"left open: {self.open}"
+        self.text = " ".join("".join(self.text).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        attributes = dict(attrs)
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        for key, value in attributes.items():
+            assert not key.startswith("on"), f"a script in <{tag} {key}>"
+            if key in ("href", "src"):
+                (self.images if tag == "img" else self.links).append(value)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
+        self.open.pop()
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+
+
+def report(script, python, *arguments):
+    return subprocess.run([python, script, *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def draw(script, python, folder, *arguments):
+    result = report(script, python, folder / "evaluation-1", *arguments)
+    assert result.returncode == 0, result.stderr
+    source = (folder / "evaluation-1" / "report.html").read_text(encoding="utf-8")
+    page = Page(source)
+    assert page.tags.isdisjoint({"script", "iframe", "link", "object", "embed"}), page.tags
+    assert "http:" not in source and "https:" not in source and "@import" not in source
+    assert page.links and all(link.startswith("#") and link[1:] in page.ids for link in page.links), page.links
+    for image in page.images:
+        kind, data = image.split(",", 1)
+        assert kind == "data:image/svg+xml;base64", kind
+        picture = base64.b64decode(data).decode()
+        assert picture.rstrip().endswith("</svg>") and "<script" not in picture
+    return page
+
+
+def check_example(example, script, python, folder, seeds, documents):
+    subprocess.run([example, folder, str(seeds), str(documents)], check=True)
+    page = draw(script, python, folder)
+    evaluation = json.loads((folder / "evaluation-1" / "evaluation.json").read_text(encoding="utf-8"))
+    for section in ("findings", "length", "control", "results", "comparisons", "edges", "decay", "costs", "training",
+                    "protocol", "configuration"):
+        assert section in page.ids, section
+    assert len(page.images) == 5, len(page.images)
+    assert NAME in page.text and "<script>alert(1)</script>" in page.text
+    for sentence in evaluation["findings"]:
+        assert " ".join(sentence.split()) in page.text, sentence
+    rse = next(arm for arm in evaluation["arms"] if arm["arm"] == "rse")
+    for row in rse["results"]:
+        assert f"{row['nll']['mean']:.4f}" in page.text, row["nll"]
+    assert re.search(r"not enough seeds|too few seeds", page.text)
+    return page
+
+
+def check_without(script, python, folder):
+    """No metrics, no control, no decay, one length: sections that say so."""
+    (folder / "metrics.jsonl").unlink()
+    path = folder / "evaluation-1" / "evaluation.json"
+    evaluation = json.loads(path.read_text(encoding="utf-8"))
+    evaluation["decay"] = []
+    evaluation["protocol"]["control_window"] = None
+    for arm in evaluation["arms"] + evaluation["replicas"]:
+        arm["results"] = [dict(arm["results"][0], over_control=None)]
+    path.write_text(json.dumps(evaluation), encoding="utf-8")
+    page = draw(script, python, folder)
+    for sentence in ("no metrics.jsonl", "The control was not evaluated", "No arm has a decay"):
+        assert sentence in page.text, sentence
+    assert len(page.images) == 2, len(page.images)
+
+
+def check_errors(script, python, folder):
+    empty = folder / "empty"
+    empty.mkdir()
+    broken = folder / "broken"
+    broken.mkdir()
+    (broken / "evaluation.json").write_text("{", encoding="utf-8")
+    strange = folder / "strange"
+    strange.mkdir()
+    (strange / "evaluation.json").write_text('{"format": 7}', encoding="utf-8")
+    lacking = folder / "lacking"
+    lacking.mkdir()
+    (lacking / "evaluation.json").write_text('{"format": 1}', encoding="utf-8")
+    evaluation = folder / "evaluation-1"
+    run = folder / "bad_run"
+    run.mkdir()
+    (run / "metrics.jsonl").write_text('{"type": "decay"}\nnot json\n', encoding="utf-8")
+    for arguments, part in (
+            ((empty,), f"cannot read {empty}/evaluation.json: No such file"), ((broken,), "not JSON"),
+            ((strange,), "format 7; expected 1"), ((lacking,), "not as expected: KeyError"),
+            ((evaluation, "--run", folder / "nowhere"), "not a folder"), ((evaluation, "--run", run), "metrics.jsonl:2"),
+            ((evaluation, "--output", folder / "nowhere" / "r.html"), f"cannot write {folder}/nowhere/r.html")):
+        result = report(script, python, *arguments)
+        lines = result.stderr.strip().split("\n")
+        assert result.returncode == 2 and len(lines) == 1 and part in lines[0], (arguments, result.returncode, result.stderr)
+    left = [path.name for path in folder.rglob("*") if path.name.startswith(".")]
+    assert not left, left
+
+
+def main(example, script, python):
+    found = subprocess.run([python, "-c", "import matplotlib"], capture_output=True, check=False)
+    if found.returncode != 0:
+        print(f"{python} has no matplotlib")
+        return 77
+    with tempfile.TemporaryDirectory() as temporary:
+        root = pathlib.Path(temporary)
+        os.environ["MPLCONFIGDIR"] = str(root / "mpl")
+        page = check_example(example, script, python, root / "three", 3, 9)
+        assert "over seeds and documents" in page.text
+        figures = root / "figures"
+        check_example(example, script, python, root / "one", 1, 1)
+        draw(script, python, root / "one", "--figures", figures)
+        assert len(list(figures.glob("*.pdf"))) == 5 and len(list(figures.glob("*.png"))) == 5
+        check_errors(script, python, root / "one")
+        check_without(script, python, root / "one")
+    return 0
+
+
+sys.exit(main(*sys.argv[1:]))

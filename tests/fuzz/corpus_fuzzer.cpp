@@ -1,0 +1,60 @@
+// Corpora: every document that comes back is text, and of a plain text file none of it is lost.
+//
+// Input: a byte of flags, then the file.
+#include <zstd.h>
+
+#include <array>
+
+#include "data/corpus.h"
+#include "data/utf8.h"
+#include "tests/fuzz/fuzz.h"
+
+namespace rse {
+namespace {
+
+enum Flag { kJson = 1, kCompressed = 2, kCompressHere = 4, kBlankLines = 8 };  // bits 4 and 5: a length
+
+std::string compress(const std::string& content) {
+  std::string out(ZSTD_compressBound(content.size()), '\0');
+  out.resize(ZSTD_compress(out.data(), out.size(), content.data(), content.size(), 1));
+  return out;
+}
+
+// What a text file with this content comes back as, all documents together.
+std::string expected_text(std::string content) {
+  if (content.starts_with("\xEF\xBB\xBF")) content.erase(0, 3);
+  if (!content.empty() && content.back() != '\n') content += '\n';
+  return content;
+}
+
+}  // namespace
+}  // namespace rse
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace rse;
+  constexpr size_t kEnough = size_t{1} << 20;  // a few bytes of zstd can stand for gigabytes
+  if (size == 0) return 0;
+  const int flags = data[0];
+  const std::string content(reinterpret_cast<const char*>(data) + 1, size - 1);
+  static const std::array<FuzzFile, 4> files = {FuzzFile(".txt"), FuzzFile(".jsonl"), FuzzFile(".txt.zst"),
+                                                FuzzFile(".jsonl.zst")};
+  const bool whole = (flags & kCompressed) == 0 || (flags & kCompressHere) != 0;
+  const auto& path = files[flags & 3].write(
+      (flags & kCompressed) != 0 && (flags & kCompressHere) != 0 ? compress(content) : content);
+  CorpusOptions options;
+  if ((flags & kBlankLines) != 0) options.separator = DocumentSeparator::kBlankLine;
+  options.longest_text_document = std::array<size_t, 4>{4, 16, 100, 1 << 20}[flags >> 4 & 3];
+  std::string all;
+  const bool good = accepted([&] {
+    CorpusReader reader({path}, options);
+    for (std::string text; all.size() < kEnough && reader.next(text); all += text) {
+      FUZZ_EXPECT(!text.empty() && utf8_error_position(text) == text.size());
+    }
+    FUZZ_EXPECT(reader.bytes_read() <= reader.bytes_total());
+    if (reader.skipped() > 0) all.clear();  // blank documents are left out
+  });
+  if (good && whole && !all.empty() && (flags & (kJson | kBlankLines)) == 0) {
+    FUZZ_EXPECT(all == expected_text(content));
+  }
+  return 0;
+}

@@ -1,0 +1,61 @@
+// What is known to fail before a run starts.
+#include "train/preflight.h"
+
+#include "tests/support.h"
+#include "tests/train/toy_run.h"
+#include "train/report.h"
+
+namespace rse {
+namespace {
+
+// The bound is one: never above what the model's own report says, and not far below where matrices dominate.
+TEST(Preflight, LeastMemoryIsALowerBoundOfTheReport) {
+  const ToyRun toy;
+  for (const char* method : {"rse", "rope", "learned", "none"}) {
+    const RunConfig config =
+        toy.config("", {"model.width=128", "model.heads=2", "model.ffn_width=512",
+                        "model.position.method=" + std::string(method), "data.packing=packed"});
+    const MemoryNeed need = least_memory(config);
+    Replica replica(config.arms[0], 1, config.base.train, torch::kCPU);
+    const ModelReport report = report_arm(*replica.encoder(), config.base);
+    EXPECT_LE(need.state, static_cast<double>(report.state_bytes)) << method;
+    EXPECT_GE(need.state, 0.9 * static_cast<double>(report.state_bytes)) << method;
+    EXPECT_LE(need.activations, static_cast<double>(report.activation_bytes)) << method;
+    EXPECT_GE(need.activations, 0.3 * static_cast<double>(report.activation_bytes)) << method;
+  }
+}
+
+TEST(Preflight, ArmsAndSeedsAddUp) {
+  const ToyRun toy;
+  const MemoryNeed one = least_memory(toy.config("", {"model.position.method=rope"}));
+  const MemoryNeed six = least_memory(toy.config(kTwoArms, {"train.seeds=[1, 2, 3]"}));
+  EXPECT_DOUBLE_EQ(six.state, one.state * (6 * 3 + 1) / 4);  // gradients live one at a time
+  EXPECT_DOUBLE_EQ(six.batches, one.batches);
+}
+
+TEST(Preflight, ThisMachineHasMemory) {
+  EXPECT_GT(host_memory_bytes(), int64_t{1} << 28);
+  EXPECT_LT(host_memory_bytes(), int64_t{1} << 50);
+}
+
+TEST(Preflight, ASmallRunPassesAndALargeOneDoesNot) {
+  const ToyRun toy;
+  EXPECT_NO_THROW(check_before_start(toy.config(kTwoArms), toy.valid_file(), torch::kCPU));
+  const RunConfig large =
+      toy.config(kTwoArms, {"model.width=65536", "model.heads=1024", "model.layers=1000"});
+  EXPECT_THAT([&] { check_before_start(large, toy.valid_file(), torch::kCPU); },
+              ThrowsUserError("toy.yaml: model, train.batch_size '4'"));
+}
+
+TEST(Preflight, ValidationWithoutATargetIsAnError) {
+  const ToyRun toy;
+  EXPECT_THAT(
+      [&] {
+        check_before_start(toy.config(kTwoArms, {"data.mask.probability=1e-9"}), toy.valid_file(),
+                           torch::kCPU);
+      },
+      ThrowsUserError("data.mask.probability: '1e-09': no target in 4 validation pieces of 32 tokens"));
+}
+
+}  // namespace
+}  // namespace rse
