@@ -2,8 +2,8 @@
 // interface; a new method is one new class and one line in make_position_method().
 //
 // Order of calls: make_position_method() -> initialize() -> in each forward pass embed() once, attend() once
-// a layer. Parameters registered here are the "position method's own" in reports. decay_parameters() are the
-// raw decays, which get their own optimizer group (spec section 1). Nothing in embed() or attend() waits for
+// a layer. Parameters registered here are the "position method's own" in reports; raw decays among them
+// get their own optimizer group (parameter_role(), spec section 1). Nothing in embed() or attend() waits for
 // the device.
 #pragma once
 
@@ -12,7 +12,6 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "nn/model_config.h"
 #include "nn/sequence_layout.h"
@@ -33,9 +32,6 @@ class PositionMethod : public torch::nn::Module {
 
   // Longest sequence that the method can take; 0: no limit.
   virtual int64_t max_positions() const { return 0; }
-
-  // Raw parameters of the decay (lambda = softplus(raw)); empty where the method has none.
-  virtual std::vector<torch::Tensor> decay_parameters() const { return {}; }
 
   // Decay in effect, [layers, heads] float32 on the CPU; undefined where the method has none. Waits for the
   // device.

@@ -6,7 +6,6 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "nn/position_method.h"
 #include "ops/attention.h"
@@ -19,7 +18,6 @@ class RsePosition : public PositionMethod {
   torch::Tensor attend(int64_t layer, const torch::Tensor& query, const torch::Tensor& key,
                        const torch::Tensor& value, const SequenceLayout& layout) override;
   void initialize(uint64_t seed) override;
-  std::vector<torch::Tensor> decay_parameters() const override { return {raw_decay_}; }
   torch::Tensor decays() const override;
   double attention_flops(int64_t length) const override;
   int64_t table_bytes(int64_t length) const override;

@@ -6,6 +6,7 @@
 
 #include "core/check.h"
 #include "core/file.h"
+#include "core/new_folder.h"
 #include "train/checkpoint.h"
 #include "train/config_change.h"
 #include "train/run_folder.h"
@@ -100,7 +101,7 @@ void branch_off(const ResumePlan& plan, const RunConfig& config) {
   const fs::path temporary = target.string() + fmt::format(".tmp.{}", ::getpid());
   const fs::path copy = checkpoint_folder(temporary, plan.state.step);
   try {
-    create_run_folder(copy);
+    NewFolder(copy).keep();
     for (const auto& entry : fs::directory_iterator(*plan.checkpoint)) {
       copy_file_atomically(entry.path(), copy / entry.path().filename());
     }

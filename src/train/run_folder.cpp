@@ -10,7 +10,6 @@
 
 #include "core/check.h"
 #include "core/file.h"
-#include "core/new_folder.h"
 #include "train/retention.h"
 
 namespace rse {
@@ -33,8 +32,6 @@ void require_run(const fs::path& folder) {
   throw_user_error("--resume: {} holds no run (no config.yaml in it): expected a run folder",
                    folder.string());
 }
-
-void create_run_folder(const fs::path& folder) { NewFolder(folder).keep(); }
 
 RunLock::RunLock(const fs::path& folder) {
   const fs::path path = folder / "run.lock";

@@ -20,9 +20,6 @@ void refuse_existing_run(const std::filesystem::path& folder);
 // UserError where `folder` holds no run.
 void require_run(const std::filesystem::path& folder);
 
-// Creates the folder and those above it; synced.
-void create_run_folder(const std::filesystem::path& folder);
-
 // One process's right to write into a run folder: an exclusive lock on run.lock, which the kernel gives back
 // when the process ends, however it ends.
 class RunLock {

@@ -73,5 +73,28 @@ TEST(RunProgram, MapsErrorsToExitCodes) {
             1);
 }
 
+TEST(File, TemporaryNeighboursAreKnownByTheirNames) {
+  const TemporaryFolder folder;
+  const AtomicFile file(folder / "a.json");
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) {
+    EXPECT_TRUE(is_temporary_name(entry.path().filename().string())) << entry.path();
+  }
+  for (const char* name : {"a.json", "a.tmp.", "a.tmp.txt", "a.tmp.1x", ".step-3.tmp"}) {
+    EXPECT_FALSE(is_temporary_name(name)) << name;
+  }
+}
+
+TEST(File, CopiesAFileOrItsBeginning) {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "a", "four more");
+  copy_file_atomically(folder / "a", folder / "b");
+  EXPECT_EQ(read_file(folder / "b"), "four more");
+  copy_file_atomically(folder / "a", folder / "b", 4);
+  EXPECT_EQ(read_file(folder / "b"), "four");
+  EXPECT_THAT([&] { copy_file_atomically(folder / "a", folder / "c", 10); },
+              ThrowsUserError("a: 9 bytes, expected at least 10"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "c"));
+}
+
 }  // namespace
 }  // namespace rse

@@ -138,8 +138,7 @@ TEST(RsePosition, DecayScopesAndStarts) {
   for (const auto& [scope, shape] : scopes) {
     for (const double value : {1e-6, 0.01, 2.0, 90.0}) {
       const auto method = rse_method(scope, DecayInit::kUniform, value);
-      ASSERT_EQ(method->decay_parameters().size(), 1u);
-      EXPECT_EQ(method->decay_parameters()[0].sizes(), shape);
+      EXPECT_EQ(method->named_parameters()["raw_decay"].sizes(), shape);
       const torch::Tensor decays = method->decays();
       EXPECT_EQ(decays.sizes(), (std::vector<int64_t>{3, 2}));
       EXPECT_LT(largest_difference(decays / value, torch::ones({3, 2})), 1e-5) << value;
@@ -156,7 +155,7 @@ TEST(RsePosition, EachLayerUsesItsDecay) {
                       v = normals({9, 2, 16}, 2).to(torch::kFloat32);
   for (const DecayScope scope : {DecayScope::kPerHead, DecayScope::kPerLayer, DecayScope::kGlobal}) {
     const auto method = rse_method(scope, DecayInit::kUniform);
-    const torch::Tensor raw = method->decay_parameters()[0];
+    const torch::Tensor raw = method->named_parameters()["raw_decay"];
     {
       torch::NoGradGuard no_grad;
       if (scope == DecayScope::kPerHead) raw[2][1] = 3.0;

@@ -13,6 +13,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
+RunProgress at_step(int64_t step) {
+  RunProgress progress;
+  progress.step = step;
+  return progress;
+}
+
 // Updates `replica` on steps [begin, end) of its seed.
 void advance(const ToyRun& toy, const RunConfig& config, Replica& replica, int64_t begin, int64_t end) {
   const SequenceSet sequences(toy.train_file(), 32, Packing::kDocument, 8);
@@ -35,7 +41,7 @@ TEST(Checkpoint, ALoadedReplicaContinuesBitForBit) {
 
   Replica first(config.arms[0], 3, config.base.train, torch::kCPU);
   advance(toy, config, first, 0, 4);
-  const fs::path folder = save_checkpoint(toy.path("run"), 4, {&first}, "a: 1\n", "model bytes", 2);
+  const fs::path folder = save_checkpoint(toy.path("run"), at_step(4), {&first}, "a: 1\n", "model bytes");
   verify_checkpoint(folder);
   const TrainerState state = read_trainer_state(folder);
   EXPECT_EQ(state.step, 4);
@@ -43,6 +49,7 @@ TEST(Checkpoint, ALoadedReplicaContinuesBitForBit) {
   load_replica(folder, state, second);
   EXPECT_EQ(second.counters.tokens, first.counters.tokens);
   EXPECT_EQ(second.counters.recent_losses, first.counters.recent_losses);
+  EXPECT_EQ(second.counters.step_times_ms, first.counters.step_times_ms);
   advance(toy, config, second, 4, 9);
 
   EXPECT_TRUE(bit_equal(second.weights(), straight.weights()));
@@ -78,14 +85,14 @@ class DamagedCheckpoint : public testing::Test {
   ToyRun toy_;
   RunConfig config_ = toy_.config("", {"model.position.method=rse"});
   Replica replica_{config_.arms[0], 1, config_.base.train, torch::kCPU};
-  fs::path folder_ = save_checkpoint(toy_.path("run"), 3, {&replica_}, "a: 1\n", "model bytes", 1);
+  fs::path folder_ = save_checkpoint(toy_.path("run"), at_step(3), {&replica_}, "a: 1\n", "model bytes");
 };
 
 TEST_F(DamagedCheckpoint, WithoutItsMarkDoesNotCount) {
   fs::remove(folder_ / "COMPLETE");
   EXPECT_THAT(complete_checkpoints(toy_.path("run")), testing::IsEmpty());
   EXPECT_THAT([&] { verify_checkpoint(folder_); }, ThrowsUserError("not a complete checkpoint"));
-  save_checkpoint(toy_.path("run"), 3, {&replica_}, "a: 1\n", "model bytes", 1);  // takes its place
+  save_checkpoint(toy_.path("run"), at_step(3), {&replica_}, "a: 1\n", "model bytes");  // takes its place
   EXPECT_THAT(complete_checkpoints(toy_.path("run")), testing::ElementsAre(3));
 }
 
@@ -173,13 +180,15 @@ TEST_F(DamagedCheckpoint, OfAnotherModelIsRefusedAndChangesNothing) {
 }
 
 TEST_F(DamagedCheckpoint, IsNeverOverwrittenWhileComplete) {
-  EXPECT_THAT([&] { save_checkpoint(toy_.path("run"), 3, {&replica_}, "", "", 1); },
+  EXPECT_THAT([&] { save_checkpoint(toy_.path("run"), at_step(3), {&replica_}, "", ""); },
               ThrowsUserError("there already"));
 }
 
 TEST_F(DamagedCheckpoint, TrainerStateOfAnotherShapeIsAnError) {
-  std::ofstream(folder_ / "trainer.json") << R"({"version": 1, "step": "four", "replicas": []})";
+  std::ofstream(folder_ / "trainer.json") << R"({"version": 2, "step": "four", "replicas": []})";
   EXPECT_THAT([&] { read_trainer_state(folder_); }, ThrowsUserError("trainer.json: not a trainer state"));
+  std::ofstream(folder_ / "trainer.json") << R"({"version": 1, "step": 4, "replicas": []})";
+  EXPECT_THAT([&] { read_trainer_state(folder_); }, ThrowsUserError("trainer.json: version 1, expected 2"));
   std::ofstream(folder_ / "trainer.json") << "[]";
   EXPECT_THAT([&] { read_trainer_state(folder_); }, ThrowsUserError("expected a JSON object"));
 }

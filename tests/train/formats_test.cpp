@@ -149,7 +149,7 @@ TEST(TensorBoard, EventsParseBack) {
   const TemporaryFolder folder;
   std::filesystem::path path;
   {
-    EventFile file(folder / "rse.seed1");
+    EventFile file(folder / "rse.seed1", 1);
     path = file.path();
     file.scalar("train/loss", 300, 2.5);
     file.scalar("lambda/layer_00/head_01", int64_t{1} << 40, -0.125);
@@ -172,6 +172,22 @@ TEST(TensorBoard, EventsParseBack) {
     std::memcpy(&scalar, field_bytes(value, 2).data(), 4);
     EXPECT_EQ(scalar, std::get<2>(expected[i]));
   }
+}
+
+// TensorBoard drops events of earlier files from the step of a SessionLog START on, and reads files in the
+// order of their names.
+TEST(TensorBoard, AFileOfARunThatGoesOnBeginsWithItsFirstStep) {
+  const TemporaryFolder folder;
+  const EventFile first(folder / "rse.seed1", 1);
+  EventFile second(folder / "rse.seed1", 18);
+  second.scalar("train/loss", 18, 2.5);
+  second.flush();
+  EXPECT_LT(first.path(), second.path());
+  const std::vector<std::string> events = read_records(second.path());
+  ASSERT_EQ(events.size(), 3u);
+  EXPECT_EQ(parse_message(events[1]).at(1).varint, 18u);                 // step
+  EXPECT_EQ(parse_message(field_bytes(events[1], 7)).at(0).varint, 1u);  // session_log.status: START
+  EXPECT_EQ(field_bytes(events[2], 7), "");
 }
 
 TEST(Schedule, WarmsUpThenDecays) {

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "tests/support.h"
+#include "tests/train/resumed_run.h"
 #include "tests/train/toy_run.h"
 
 namespace rse {
@@ -60,6 +61,21 @@ TEST_F(GpuTrainer, DeterministicRunsAreBitEqual) {
   for (size_t i = 0; i < first.replicas().size(); ++i) {
     EXPECT_TRUE(bit_equal(first.replicas()[i]->weights(), second.replicas()[i]->weights()));
   }
+}
+
+class GpuResumedRun : public ResumedRun {
+ protected:
+  GpuResumedRun() : ResumedRun(torch::Device(torch::kCUDA, 0)) {}
+  void SetUp() override {
+    if (!torch::cuda::is_available()) GTEST_SKIP() << "no CUDA device";
+    configure_torch(config_of({"train.deterministic=true"}).base.train);
+  }
+  void TearDown() override { at::globalContext().setDeterministicAlgorithms(false, false); }
+};
+
+TEST_F(GpuResumedRun, DeterministicRunsAreBitEqualAfterACrash) {
+  expect_equal_after_crash(
+      {"train.deterministic=true", "train.precision=bf16", "model.dropout=0.1", "validation.every=4"}, 8);
 }
 
 }  // namespace
