@@ -9,7 +9,7 @@
 namespace rse {
 namespace {
 
-constexpr size_t kLongestJsonLine = size_t{1} << 30;
+constexpr size_t kLongestJsonLine = size_t{1} << 28;
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 constexpr std::string_view kBlank = " \t\r\n\v\f";
 

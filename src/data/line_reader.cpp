@@ -12,7 +12,7 @@
 namespace rse {
 
 namespace {
-constexpr size_t kBufferBytes = size_t{1} << 18;
+constexpr size_t kBufferBytes = size_t{1} << 16;
 }
 
 struct LineReader::Decompressor {
