@@ -16,11 +16,13 @@ void check_lengths(const std::vector<int64_t>& lengths) {
     if (i > 0 && lengths[i] <= lengths[i - 1]) {
       throw_user_error("lengths: '{}' after '{}': expected increasing lengths", lengths[i], lengths[i - 1]);
     }
-    if (lengths.back() % lengths[i] != 0) {
+  }
+  for (const int64_t length : lengths) {
+    if (lengths.back() % length != 0) {
       throw_user_error(
           "lengths: '{}': expected a divisor of the longest ({}), so that each target is predicted at each "
           "length",
-          lengths[i], lengths.back());
+          length, lengths.back());
     }
   }
 }

@@ -39,7 +39,7 @@ class EvalProgram : public ProgramTest {
 TEST_F(EvalProgram, PrintsATableAndMakesAFolder) {
   const Outcome first = evaluate("--lengths 64,128 --beyond interpolate --no-report");
   ASSERT_EQ(first.exit_code, 0) << first.err;
-  for (const char* part : {"learned", "rse", "128", "unigram entropy of the data", "not enough seeds"}) {
+  for (const char* part : {"learned", "rse", "128", "unigram entropy of the data", "One seed an arm"}) {
     EXPECT_THAT(first.out, testing::HasSubstr(part));
   }
   EXPECT_THAT(first.err, testing::AllOf(testing::HasSubstr("length 32 added"),
@@ -77,7 +77,7 @@ TEST_F(EvalProgram, UserErrorsAreOneLineAndLeaveNothing) {
   fails("--arms bert", "--arms: 'bert'");
   fails("--lenghts 32", "--lenghts");
   fails("--max-targets many", "--max-targets");
-  fails("--output run", "--output: 'run' is there already");
+  fails("--beyond tile --output run", "--output: 'run' is there already");
   fails("--log-level loud", "log level 'loud'");
   fails("--step 1", "no complete checkpoint of step 1");
   expect_user_error(RSE_EVAL_PROGRAM, "--data test.bin", {"--run is required"});
