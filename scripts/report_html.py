@@ -1,0 +1,225 @@
+"""The page of a report: one HTML file with its figures inside, every text escaped."""
+import html
+
+STYLE = """
+:root { color-scheme: light; }
+body { margin: 0 auto; padding: 1rem; max-width: 58rem; font: 1rem/1.5 system-ui, sans-serif; color: #1a1a1a;
+  background: #fff; overflow-wrap: break-word; }
+h1 { font-size: 1.5rem; line-height: 1.25; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .5rem; }
+figure { margin: 1rem 0; break-inside: avoid; } figure img { width: 100%; max-width: 46rem; height: auto; display: block; }
+figcaption, .note { font-size: .9rem; color: #444; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; vertical-align: top; }
+th { text-align: right; border-bottom: 2px solid #888; white-space: normal; } th:first-child, td:first-child { text-align: left; }
+td.text { text-align: left; white-space: normal; min-width: 12rem; }
+li { margin: .35rem 0; } pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; font-size: .8rem; white-space: pre-wrap; }
+nav a { margin-right: .8rem; } a { color: #0056a0; }
+@media print { body { max-width: none; font-size: 10pt; } nav { display: none; } table { font-size: 7.5pt; }
+  .wide { overflow: visible; } th, td { padding: .1rem .3rem; white-space: normal; } tr { break-inside: avoid; } }
+"""
+
+
+def text(value):
+    return html.escape(str(value))
+
+
+def number(value, digits=4):
+    return "" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def signed(value):
+    """+0.0123, −2.713: four decimals where small."""
+    return f"{value:+.{4 if abs(value) < 0.1 else 3}f}".replace("-", "−")
+
+
+def grouped(value):
+    return "" if value is None else f"{value:,}"
+
+
+def change(estimate):
+    if estimate is None:
+        return ""
+    if estimate["low"] is None:
+        return signed(estimate["mean"])
+    return f"{signed(estimate['mean'])} [{signed(estimate['low'])}, {signed(estimate['high'])}]"
+
+
+def level(estimate):
+    if estimate["low"] is None:
+        return number(estimate["mean"])
+    return f"{number(estimate['mean'])} [{number(estimate['low'], 3)}, {number(estimate['high'], 3)}]"
+
+
+def scaled(value, units, base):
+    """1.5 GiB, 2.1 M; "not known" for None."""
+    if value is None:
+        return "not known"
+    index = 0
+    while abs(value) >= base and index < len(units) - 1:
+        value, index = value / base, index + 1
+    return (f"{value:,.0f}" if index == 0 else f"{value:.3g}") + (f" {units[index]}" if units[index] else "")
+
+
+def memory(value):
+    return scaled(value, ("B", "KiB", "MiB", "GiB", "TiB"), 1024)
+
+
+def amount(value):
+    return scaled(value, ("", "k", "M", "G", "T"), 1000)
+
+
+def table(heads, rows, text_columns=()):
+    """rows: lists of unescaped values."""
+    head = "".join(f'<th scope="col">{text(cell)}</th>' for cell in heads)
+    body = "".join("<tr>" + "".join(
+        f'<td class="text">{text(cell)}</td>' if i in text_columns else f"<td>{text(cell)}</td>"
+        for i, cell in enumerate(row)) + "</tr>\n" for row in rows)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>\n'
+
+
+def drawing(figure):
+    return (f'<figure><img src="{figure.data_uri()}" alt="{text(figure.title + ": " + figure.caption)}">'
+            f"<figcaption>{text(figure.caption)}</figcaption></figure>\n")
+
+
+def result_rows(arms, seeds):
+    """One row an arm (or replica) and length: full attention beside its control."""
+    rows = []
+    for arm in arms:
+        controls = {row["length"]: row for row in arm["results"] if row["attention"] == "control"}
+        for row in arm["results"]:
+            if row["attention"] != "full":
+                continue
+            control = controls.get(row["length"])
+            rows.append([arm["arm"], seeds(arm), grouped(row["length"]), level(row["nll"]), change(row["difference"]),
+                         number(control["nll"]["mean"]) if control else "", change(control["difference"]) if control else "",
+                         change(row["over_control"]), f"{row['seconds'] + (control['seconds'] if control else 0):,.1f}"])
+    return rows
+
+
+def results(evaluation):
+    base = f"minus full at {evaluation['protocol']['trained_length']:,}"
+    heads = ["arm", "seeds", "length, tokens", "NLL, nats", base, "control's NLL", f"control {base}", "full minus control",
+             "time, s"]
+    several = any(len(arm["seeds"]) > 1 for arm in evaluation["arms"])
+    parts = ['<p class="note">NLL: mean over all targets. Differences: paired by target, mean inside each document, then over '
+             "documents, every document alike. In brackets: 95 % bootstrap intervals"
+             f"{', over seeds and documents' if several else ', over documents'}.</p>\n",
+             table(heads, result_rows(evaluation["arms"], lambda arm: len(arm["seeds"])))]
+    if several:
+        heads[1] = "seed"
+        parts += ["<h3>Each trained model alone</h3>\n<p class=\"note\">Intervals over documents: claims about this one model.</p>\n",
+                  table(heads, result_rows(evaluation["replicas"], lambda arm: arm["seeds"][0]))]
+    return "".join(parts)
+
+
+def comparisons(evaluation):
+    if not evaluation["comparisons"]:
+        return "<p>One arm: nothing to compare.</p>\n"
+    rows = [[f"{row['first']} − {row['second']}", grouped(row["length"]), len(row["seeds"]), change(row["difference"]),
+             f"{row['p']:.3g}", f"{row['p_holm']:.3g}", f"{row['smallest_p_holm']:.3g}",
+             "" if row["detectable"] is None else f"{row['detectable']:.3g}", row["verdict"]]
+            for row in evaluation["comparisons"]]
+    return ('<p class="note">Full attention, paired by seed (same batches, same start of what arms share) and by target. p: exact '
+            "two-sided sign-flip test over seeds; Holm's correction over all rows. Detectable: the difference that a paired t "
+            "test at level 0.05 would have shown with probability 0.8, given the spread between these seeds, uncorrected.</p>\n" +
+            table(["pair", "length, tokens", "seeds", "difference of NLL, nats", "p", "p after Holm", "smallest reachable",
+                   "detectable, nats", "verdict"], rows, {8}))
+
+
+def costs(evaluation):
+    rows = []
+    for cost in evaluation["costs"]:
+        step = "not known"
+        if cost["step_ms_median"] is not None:
+            step = f"{cost['step_ms_median']:.2f} ({cost['step_ms_interquartile_range'] or 0:.2f})"
+        rows.append([cost["arm"], step, amount(cost["tokens_per_second"]),
+                     "not known" if cost["mfu"] is None else f"{100 * cost['mfu']:.1f} %", memory(cost["memory_bytes"]),
+                     grouped(cost["parameters"]), grouped(cost["position_parameters"]), grouped(cost["decay_parameters"]),
+                     memory(cost["table_bytes"]), amount(cost["flop_per_token"]), cost["flop_formula"],
+                     cost["differs"] or "nothing"])
+    return table(["arm", "ms a step (interquartile range)", "tokens/s", "MFU", "peak memory", "parameters", "position's own",
+                  "λ", "tables and buffers", "FLOP a token", "formula (forward and backward)", "differs from the base settings in"],
+                 rows, {10, 11})
+
+
+def edge_counts(evaluation):
+    """Targets in each range of distances: the same for every arm."""
+    results_of_first = [row for row in evaluation["arms"][0]["results"] if row["attention"] == "full"]
+    firsts = sorted({(bucket["first"], bucket["last"]) for row in results_of_first for bucket in row["edges"]})
+    starts = sorted({first for first, _ in firsts})
+    rows = []
+    for row in results_of_first:
+        counts = {bucket["first"]: bucket["targets"] for bucket in row["edges"]}
+        rows.append([grouped(row["length"])] + [grouped(counts.get(start, 0)) for start in starts])
+    return '<p class="note">Targets by distance to the edge, from the distance named on:</p>\n' + table(
+        ["length"] + [f"{start:,}" for start in starts], rows)
+
+
+def protocol(evaluation):
+    values = evaluation["protocol"]
+    masking, bootstrap = values["masking"], values["bootstrap"]
+    rest = 1 - masking["mask_share"] - masking["random_share"]
+    window = values["control_window"]
+    rows = [
+        ("run", values["run"]), ("checkpoint", f"after {values['step']:,} updates"), ("texts", values["data"]),
+        ("pieces", f"{values['pieces']:,} of {values['piece_tokens']:,} tokens ({values['piece_selection']})"),
+        ("targets", f"{values['targets']:,} in {values['documents']:,} documents; the same for every arm, seed, length and control"),
+        ("unigram entropy of the texts", f"{values['unigram_entropy']:.4f} nats"),
+        ("trained length", f"{values['trained_length']:,} tokens"),
+        ("lengths", ", ".join(f"{length:,}" for length in values["lengths"])),
+        ("control", f"the same models, attention only where |i − j| < {window:,}" if window else "not evaluated"),
+        ("learned positions beyond their table", values["beyond"] or "not needed"),
+        ("masks", f"{masking['probability']:g} of the tokens are targets; of these {masking['mask_share']:g} become [MASK], "
+                  f"{masking['random_share']:g} a random piece, {rest:.3g} stay; seed {masking['seed']}"),
+        ("device", f"{values['device']}, {values['precision']}, {values['batch_tokens']:,} tokens a batch"),
+        ("program", values["program"]),
+        ("intervals", f"{100 * bootstrap['confidence']:g} % percentile bootstrap, {bootstrap['resamples']:,} resamples, seed "
+                      f"{bootstrap['seed']}; one seed: documents are resampled; several: seeds and documents, the same documents for "
+                      "all seeds"),
+        ("verdicts between arms", f"from {values['seeds_for_a_verdict']} seeds on, where p after Holm's correction is at most 0.05 and the "
+                                  "interval does not hold 0"),
+        ("“holds”", f"the interval of the change holds 0 and stays within ±{values['hold_margin']:g} nats"),
+        ("unigram plateau", f"NLL at the trained length not below {values['plateau_share']:g} times the unigram entropy"),
+    ]
+    return table(["setting", "value"], rows, {1})
+
+
+def title_of(evaluation):
+    names = [arm["arm"] for arm in evaluation["arms"]]
+    listed = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+    trained = evaluation["protocol"]["trained_length"]
+    longest = max(row["length"] for arm in evaluation["arms"] for row in arm["results"])
+    return f"Trained on {trained:,} tokens, tested on up to {longest:,}: {listed}"
+
+
+def page(evaluation, figures, has_metrics):
+    values = evaluation["protocol"]
+    seeds = max(len(arm["seeds"]) for arm in evaluation["arms"])
+    lead = (f"Masked-token prediction on {values['targets']:,} fixed targets in {values['documents']:,} "
+            f"document{'' if values['documents'] == 1 else 's'}, asked again at every length; {seeds} seed{'' if seeds == 1 else 's'} "
+            "an arm. NLL is in nats a target; lower is better.")
+    findings = "<ul>\n" + "".join(f"<li>{text(sentence)}</li>\n" for sentence in evaluation["findings"]) + "</ul>\n"
+    missing = ("The run folder has no metrics.jsonl, so there are no training curves." if not has_metrics
+               else "metrics.jsonl holds no updates of these arms.")
+    sections = [("findings", "What the numbers allow one to say", findings),
+                ("length", figures["length"].title, drawing(figures["length"]))]
+    if "control" in figures:
+        sections.append(("control", figures["control"].title, drawing(figures["control"])))
+    else:
+        sections.append(("control", "Full attention against attention only nearby", "<p>The control was not evaluated.</p>\n"))
+    sections += [("results", "Results", results(evaluation)), ("comparisons", "Between arms", comparisons(evaluation)),
+                 ("edges", figures["edges"].title, drawing(figures["edges"]) + edge_counts(evaluation)),
+                 ("decay", "Decay λ of every head",
+                  drawing(figures["decay"]) if "decay" in figures else "<p>No arm has a decay.</p>\n"),
+                 ("costs", "What each arm costs in training", costs(evaluation)),
+                 ("training", "Training and validation",
+                  drawing(figures["training"]) if "training" in figures else f"<p>{missing}</p>\n"),
+                 ("protocol", "Protocol", protocol(evaluation)),
+                 ("configuration", "Configuration of the run", f"<pre>{text(evaluation['configuration'])}</pre>\n")]
+    title = title_of(evaluation)
+    links = "".join(f'<a href="#{name}">{text(head)}</a>\n' for name, head, _ in sections)
+    body = "".join(f'<section id="{name}">\n<h2>{text(head)}</h2>\n{content}</section>\n' for name, head, content in sections)
+    return (f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{text(title)}</title>\n'
+            f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{STYLE}</style>\n</head>\n<body>\n'
+            f"<h1>{text(title)}</h1>\n<p>{text(lead)}</p>\n<nav>{links}</nav>\n{body}</body>\n</html>\n")
