@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Draws the report of an evaluation: one HTML file that needs nothing else, neither network nor scripts.
 
-    report.py EVALUATION_FOLDER [--run RUN] [--output FILE] [--figures DIR]
+    report.py EVALUATION_FOLDER [--run RUN]... [--output FILE] [--figures DIR]
 
 EVALUATION_FOLDER holds evaluation.json, as rse-eval writes it (src/eval/evaluation_json.h lists its keys). RUN is the run
-folder with metrics.jsonl, for the training curves; default: the folder above. FILE defaults to
+folder with metrics.jsonl, for the training curves, given once for each run whose seeds were combined; default: the
+folder above. FILE defaults to
 EVALUATION_FOLDER/report.html. --figures also writes each figure as PDF and PNG.
 
 Needs matplotlib (scripts/requirements-report.txt). Errors are one line; exit code 2.
@@ -63,6 +64,14 @@ def read_metrics(run):
                    for replica, curve in replicas.items()} for kind, replicas in curves.items()}
 
 
+def join_metrics(runs):
+    """The curves of all runs that have any; None where none has."""
+    runs = [curves for curves in runs if curves is not None]
+    if not runs:
+        return None
+    return {kind: {replica: curve for curves in runs for replica, curve in curves[kind].items()} for kind in runs[0]}
+
+
 def write_atomically(path, content):
     """Complete or not at all."""
     try:
@@ -92,7 +101,8 @@ def write_figures(figures, folder):
 def parse_arguments(arguments):
     parser = argparse.ArgumentParser(prog="report.py", description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("evaluation", type=pathlib.Path, metavar="EVALUATION_FOLDER")
-    parser.add_argument("--run", type=pathlib.Path, help="run folder, for its metrics.jsonl; default: the folder above")
+    parser.add_argument("--run", type=pathlib.Path, action="append",
+                        help="run folder, for its metrics.jsonl (repeatable); default: the folder above")
     parser.add_argument("--output", type=pathlib.Path, help="default: EVALUATION_FOLDER/report.html")
     parser.add_argument("--figures", type=pathlib.Path, metavar="DIR", help="also write figures here, as PDF and PNG")
     return parser.parse_args(arguments)
@@ -102,10 +112,10 @@ def main(arguments):
     options = parse_arguments(arguments)
     folder = options.evaluation
     evaluation = read_evaluation(folder)
-    run = options.run or folder.resolve().parent
-    if options.run and not run.is_dir():
-        raise InputError(f"--run {run}: not a folder")
-    metrics = read_metrics(run)
+    for run in options.run or []:
+        if not run.is_dir():
+            raise InputError(f"--run {run}: not a folder")
+    metrics = join_metrics([read_metrics(run) for run in options.run or [folder.resolve().parent]])
     try:
         import report_figures  # pylint: disable=import-outside-toplevel
         import report_html  # pylint: disable=import-outside-toplevel

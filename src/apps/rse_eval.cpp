@@ -11,9 +11,8 @@ namespace {
 using namespace rse;
 
 void add_options(CLI::App& app, EvalCommand& command) {
-  app.add_option("--run", command.run, "run folder of rse-train")->required();
-  app.add_option("--data", command.data, "token file of held-out text, same tokenizer as the run's")
-      ->required();
+  app.add_option("--run", command.run, "run folder of rse-train");
+  app.add_option("--data", command.data, "token file of held-out text, same tokenizer as the run's");
   app.add_option("--lengths", command.lengths,
                  "window lengths, such as 512,1024,2048; each divides the longest "
                  "(default: 1, 2, 4, 8 times the trained length, as far as the texts reach)");
@@ -35,6 +34,9 @@ void add_options(CLI::App& app, EvalCommand& command) {
   app.add_option("--threads", command.threads, "0: as LibTorch chooses");
   app.add_option("--output", command.output, "folder to make (default: RUN/evaluation-N)");
   app.add_flag("--save-targets", command.save_targets, "write every loss to targets.safetensors, too");
+  app.add_option("--combine", command.combine,
+                 "instead of --run: folders made with --save-targets, other seeds of the same arms, as one")
+      ->delimiter(',');
   app.add_flag("!--no-report", command.report, "do not draw report.html");
 }
 

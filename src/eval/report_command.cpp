@@ -10,7 +10,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <stdexcept>
-#include <vector>
 
 #include "core/check.h"
 
@@ -33,8 +32,13 @@ std::string script() {
 }
 
 std::vector<std::string> arguments(const std::filesystem::path& evaluation_folder,
-                                   const std::filesystem::path& run_folder) {
-  return {python(), script(), evaluation_folder.string(), "--run", run_folder.string()};
+                                   const std::vector<std::filesystem::path>& run_folders) {
+  std::vector<std::string> words = {python(), script(), evaluation_folder.string()};
+  for (const std::filesystem::path& run : run_folders) {
+    words.emplace_back("--run");
+    words.push_back(run.string());
+  }
+  return words;
 }
 
 // In single quotes where a shell would otherwise read more into it.
@@ -112,19 +116,19 @@ Outcome run(const std::vector<std::string>& words) {
 }  // namespace
 
 std::string report_command(const std::filesystem::path& evaluation_folder,
-                           const std::filesystem::path& run_folder) {
+                           const std::vector<std::filesystem::path>& run_folders) {
   std::vector<std::string> words;
-  for (const std::string& word : arguments(evaluation_folder, run_folder)) words.push_back(shell_word(word));
+  for (const std::string& word : arguments(evaluation_folder, run_folders)) words.push_back(shell_word(word));
   return fmt::format("{}", fmt::join(words, " "));
 }
 
 std::filesystem::path draw_report(const std::filesystem::path& evaluation_folder,
-                                  const std::filesystem::path& run_folder) {
-  const Outcome outcome = run(arguments(evaluation_folder, run_folder));
+                                  const std::vector<std::filesystem::path>& run_folders) {
+  const Outcome outcome = run(arguments(evaluation_folder, run_folders));
   if (!outcome.succeeded) {
     throw std::runtime_error(
         fmt::format("the report could not be drawn: {}; the results are complete; draw it with: {}",
-                    outcome.reason, report_command(evaluation_folder, run_folder)));
+                    outcome.reason, report_command(evaluation_folder, run_folders)));
   }
   return evaluation_folder / "report.html";
 }

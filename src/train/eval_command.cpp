@@ -11,6 +11,7 @@
 #include "eval/findings.h"
 #include "eval/report_command.h"
 #include "train/device.h"
+#include "train/eval_combine.h"
 #include "train/eval_output.h"
 #include "train/report.h"
 
@@ -147,10 +148,49 @@ void log_header(const TrainedRun& run, const TokenFile& file, const EvalPlan& pl
   spdlog::info("{}, {}", describe_device(forward.device, plan.train).name, forward.bf16 ? "bf16" : "float32");
 }
 
+// Prints the table, makes the folder, draws the report.
+int publish(const EvalCommand& command, const SavedEvaluation& evaluation, const EvaluationFolder& output,
+            const std::vector<fs::path>& runs) {
+  const Analysis analysis =
+      analyze(evaluation.places, evaluation.replicas, evaluation.trained_length, evaluation.unigram_entropy);
+  fmt::print("{}\nunigram entropy of the data: {:.4f} nats\n", result_table(analysis),
+             evaluation.unigram_entropy);
+  std::fflush(stdout);
+  const fs::path folder = output.make([&](const fs::path& temporary) {
+    write_results(temporary, result_rows(evaluation.places, evaluation.replicas, evaluation.trained_length));
+    if (command.save_targets) write_targets(temporary, evaluation.places, evaluation.replicas);
+    write_evaluation(temporary / "evaluation.json", analysis, evaluation.meta);
+  });
+  spdlog::info("evaluation: {}", folder.string());
+  if (command.report) spdlog::info("report: {}", draw_report(folder, runs).string());
+  return kExitOk;
+}
+
+int combine(const EvalCommand& command) {
+  if (!command.run.empty() || !command.data.empty()) {
+    throw_user_error("--combine: '{}': expected neither --run nor --data beside it",
+                     fmt::join(command.combine, ","));
+  }
+  if (command.output.empty()) throw_user_error("--output: not given: --combine expects a folder to make");
+  const EvaluationFolder output("", command.output);
+  const SavedEvaluation combined = combine_evaluations({command.combine.begin(), command.combine.end()});
+  std::vector<fs::path> runs;
+  for (const fs::path run : combined.runs) {
+    if (fs::is_directory(run)) {
+      runs.push_back(run);
+    } else {
+      spdlog::warn("run folder {} is not here: the report has no training curves of it", run.string());
+    }
+  }
+  return publish(command, combined, output, runs);
+}
+
 }  // namespace
 
 int run_eval_command(const EvalCommand& command) {
-  if (command.data.empty()) throw_user_error("--data: '': expected a token file");
+  if (!command.combine.empty()) return combine(command);
+  if (command.run.empty()) throw_user_error("--run: not given: expected a run folder of rse-train");
+  if (command.data.empty()) throw_user_error("--data: not given: expected a token file");
   const TrainedRun run = open_trained_run(command.run, command.step);
   const TokenFile file = open_token_file(command.data, "--data");
   check_same_tokenizer(run, file);
@@ -164,20 +204,15 @@ int run_eval_command(const EvalCommand& command) {
   log_header(run, file, plan, protocol, forward);
 
   Measured measured = measure(run, plan, protocol, forward);
-  const Analysis analysis =
-      analyze(protocol.places(), measured.replicas, run.trained_length(), file.unigram_entropy());
-  fmt::print("{}\nunigram entropy of the data: {:.4f} nats\n", result_table(analysis),
-             file.unigram_entropy());
-  std::fflush(stdout);
-  const EvaluationMeta meta = describe(command, run, plan, protocol, forward, measured);
-  const fs::path folder = output.make([&](const fs::path& temporary) {
-    write_results(temporary, result_rows(protocol.places(), measured.replicas, run.trained_length()));
-    if (command.save_targets) write_targets(temporary, protocol.places(), measured.replicas);
-    write_evaluation(temporary / "evaluation.json", analysis, meta);
-  });
-  spdlog::info("evaluation: {}", folder.string());
-  if (command.report) spdlog::info("report: {}", draw_report(folder, run.folder).string());
-  return kExitOk;
+  EvaluationMeta meta = describe(command, run, plan, protocol, forward, measured);
+  return publish(command,
+                 {protocol.places(),
+                  std::move(measured.replicas),
+                  std::move(meta),
+                  {run.folder.string()},
+                  run.trained_length(),
+                  file.unigram_entropy()},
+                 output, {run.folder});
 }
 
 }  // namespace rse

@@ -18,9 +18,10 @@ namespace rse {
 
 // The flags of rse-eval. Lists are written with commas.
 struct EvalCommand {
-  std::string run;              // run folder
-  std::optional<int64_t> step;  // of the checkpoint; absent: the newest complete one
-  std::string data;             // token file
+  std::vector<std::string> combine;  // folders of evaluations; then neither run nor data
+  std::string run;                   // run folder
+  std::optional<int64_t> step;       // of the checkpoint; absent: the newest complete one
+  std::string data;                  // token file
   std::optional<std::string>
       lengths;                       // absent: 1, 2, 4, 8 times the trained length, as far as the texts reach
   std::optional<std::string> arms;   // absent: all

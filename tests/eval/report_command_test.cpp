@@ -34,7 +34,7 @@ TEST(ReportCommand, PassesFolderAndRunWithoutAShell) {
   const FakePython python("printf '%s|' \"$@\" > \"$2/arguments\"; basename \"$1\" > \"$2/script\"");
   const std::filesystem::path evaluation = python.folder() / "eval $(touch x) 'q'";
   std::filesystem::create_directories(evaluation);
-  EXPECT_EQ(draw_report(evaluation, "runs/a b"), evaluation / "report.html");
+  EXPECT_EQ(draw_report(evaluation, {"runs/a b"}), evaluation / "report.html");
   EXPECT_EQ(read_file(evaluation / "script"), "report.py\n");
   EXPECT_THAT(read_file(evaluation / "arguments"),
               testing::EndsWith("report.py|" + evaluation.string() + "|--run|runs/a b|"));
@@ -42,7 +42,7 @@ TEST(ReportCommand, PassesFolderAndRunWithoutAShell) {
 
 TEST(ReportCommand, AFailureNamesTheLastLineAndHowToDrawLater) {
   const FakePython python("echo drawing; echo 'report: error: no matplotlib here' >&2; exit 2");
-  EXPECT_THAT([&] { draw_report("runs/a/evaluation-1", "runs/it's"); },
+  EXPECT_THAT([&] { draw_report("runs/a/evaluation-1", {"runs/it's"}); },
               ThrowsMessage<std::runtime_error>(AllOf(
                   HasSubstr("report: error: no matplotlib here; the results are complete; draw it with: "),
                   HasSubstr("report.py runs/a/evaluation-1 --run 'runs/it'\\''s'"))));
@@ -50,16 +50,16 @@ TEST(ReportCommand, AFailureNamesTheLastLineAndHowToDrawLater) {
 
 TEST(ReportCommand, ASilentFailureNamesTheExitCode) {
   const FakePython python("exit 7");
-  EXPECT_THAT([&] { draw_report("e", "r"); },
+  EXPECT_THAT([&] { draw_report("e", {"r"}); },
               ThrowsMessage<std::runtime_error>(HasSubstr("ended with exit code 7")));
   const FakePython killed("kill -9 $$");
-  EXPECT_THAT([&] { draw_report("e", "r"); },
+  EXPECT_THAT([&] { draw_report("e", {"r"}); },
               ThrowsMessage<std::runtime_error>(HasSubstr("ended by signal 9")));
 }
 
 TEST(ReportCommand, AMissingInterpreterIsNamed) {
   setenv("RSE_REPORT_PYTHON", "/nowhere/python", 1);
-  EXPECT_THAT([&] { draw_report("e", "r"); },
+  EXPECT_THAT([&] { draw_report("e", {"r"}); },
               ThrowsMessage<std::runtime_error>(
                   AllOf(HasSubstr("/nowhere/python: No such file or directory"), HasSubstr("draw it with"))));
   unsetenv("RSE_REPORT_PYTHON");
