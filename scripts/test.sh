@@ -12,6 +12,7 @@ if [ "${1:-}" = --asan ]; then
   shift
 fi
 RSE_EXTRA_PACKAGES="clang-format" scripts/setup.sh
+scripts/fuzz.sh --build-only  # installs clang where it is missing
 cmake --preset "$preset" >build/configure.log 2>&1 || { cat build/configure.log >&2; exit 1; }
 cmake --build --preset "$preset" --parallel "$(nproc)"
 # Each case is a process of its own with LibTorch's threads in it: as many at once as cores, one thread each.

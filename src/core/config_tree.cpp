@@ -261,12 +261,15 @@ void set_config_value(ConfigNode& root, const std::string& assignment) {
     throw_user_error("{}: expected KEY=VALUE, such as train.steps=100", where);
   }
   ConfigNode value = parse_any(assignment.substr(equals + 1), where);
-  const std::function<void(ConfigNode&)> mark = [&](ConfigNode& node) {
+  const std::function<int64_t(ConfigNode&)> mark = [&](ConfigNode& node) -> int64_t {  // levels it nests
     node.where = where;
-    for (ConfigNode& item : node.items) mark(item);
-    for (auto& entry : node.entries) mark(entry.second);
+    int64_t inner = 0;
+    for (ConfigNode& item : node.items) inner = std::max(inner, mark(item));
+    for (auto& entry : node.entries) inner = std::max(inner, mark(entry.second));
+    return node.kind == ConfigNode::Kind::kList || node.kind == ConfigNode::Kind::kMap ? inner + 1 : 0;
   };
-  mark(value);
+  const int64_t levels = mark(value) + 1 + std::count(assignment.begin(), assignment.begin() + equals, '.');
+  if (levels > kMaxConfigDepth) throw_user_error("{}: nested deeper than {} levels", where, kMaxConfigDepth);
   ConfigNode* node = &root;
   std::istringstream path(assignment.substr(0, equals));
   for (std::string key; std::getline(path, key, '.');) {

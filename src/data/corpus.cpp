@@ -153,6 +153,8 @@ std::string CorpusReader::json_text(const std::string& line) const {
   } catch (const nlohmann::json::parse_error& error) {
     throw_user_error("{}: not JSON (at byte {} of the line): expected one object a line", where(),
                      error.byte);
+  } catch (const nlohmann::json::out_of_range&) {
+    throw_user_error("{}: a number beyond the range of a double: expected one that fits", where());
   }
   if (!object.is_object()) throw_user_error("{}: a JSON {}: expected an object", where(), object.type_name());
   const auto field = object.find(options_.field);

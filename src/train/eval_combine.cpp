@@ -78,7 +78,18 @@ RunConfig configuration_of(const Folder& folder) {
       parse_config(folder.evaluation.at("configuration").get<std::string>(), name.string()), name);
 }
 
+// Each arm once, in the order of the file.
+std::vector<std::string> arms_of(const Folder& folder) {
+  std::vector<std::string> arms;
+  for (const json& item : folder.evaluation.at("arms")) arms.push_back(item.at("arm").get<std::string>());
+  return arms;
+}
+
 void check_same_settings(const Folder& first, const Folder& other) {
+  if (const auto expected = arms_of(first), found = arms_of(other); found != expected) {
+    throw_user_error("{}: arms '{}', expected '{}' as in {}", (other.path / "evaluation.json").string(),
+                     fmt::join(found, ", "), fmt::join(expected, ", "), first.path.string());
+  }
   for (const ConfigChange& change : config_changes(configuration_of(first), configuration_of(other))) {
     const std::string& key = change.key;
     if (key == "train.seeds" || key == "output" || key == "train.device" || key == "train.threads" ||

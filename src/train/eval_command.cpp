@@ -171,7 +171,7 @@ int combine(const EvalCommand& command) {
     throw_user_error("--combine: '{}': expected neither --run nor --data beside it",
                      fmt::join(command.combine, ","));
   }
-  if (command.output.empty()) throw_user_error("--output: not given: --combine expects a folder to make");
+  if (command.output.empty()) throw_user_error("--output: '': --combine expects a folder to make");
   const EvaluationFolder output("", command.output);
   const SavedEvaluation combined = combine_evaluations({command.combine.begin(), command.combine.end()});
   std::vector<fs::path> runs;
@@ -189,8 +189,8 @@ int combine(const EvalCommand& command) {
 
 int run_eval_command(const EvalCommand& command) {
   if (!command.combine.empty()) return combine(command);
-  if (command.run.empty()) throw_user_error("--run: not given: expected a run folder of rse-train");
-  if (command.data.empty()) throw_user_error("--data: not given: expected a token file");
+  if (command.run.empty()) throw_user_error("--run: '': expected a run folder of rse-train");
+  if (command.data.empty()) throw_user_error("--data: '': expected a token file");
   const TrainedRun run = open_trained_run(command.run, command.step);
   const TokenFile file = open_token_file(command.data, "--data");
   check_same_tokenizer(run, file);

@@ -113,7 +113,7 @@ TEST_F(BadInput, ARunFolderThatCannotBe) {
   };
   refused("run.yaml", {"cannot make folder run.yaml: Not a directory"});
   refused("new/../run.yaml/run", {"cannot make folder new/../run.yaml/run: Not a directory"});
-  refused("/proc/run", {"cannot make folder /proc/run"});
+  refused("/proc/run", {"run folder /proc/run: 0 B free"});
   refused(std::string(5000, 'a'), {"File name too long"});
 }
 

@@ -80,7 +80,7 @@ TEST_F(EvalProgram, UserErrorsAreOneLineAndLeaveNothing) {
   fails("--beyond tile --output run", "--output: 'run' is there already");
   fails("--log-level loud", "log level 'loud'");
   fails("--step 1", "no complete checkpoint of step 1");
-  expect_user_error(RSE_EVAL_PROGRAM, "--data test.bin", {"--run is required"});
+  expect_user_error(RSE_EVAL_PROGRAM, "--data test.bin", {"--run: ''"});
   expect_user_error(RSE_EVAL_PROGRAM, "--run . --data test.bin", {".: not a run folder"});
   fs::remove(folder_ / "run/checkpoints/step-2/COMPLETE");
   fails("", "run: no complete checkpoint in it");

@@ -129,6 +129,14 @@ TEST(Config, OverridesWinAndSayWhereTheyCameFrom) {
   set_config_value(tree, "count=many");
   EXPECT_THAT([&] { bind_config(tree, config); }, ThrowsUserError("--set count=many: count: 'many'"));
   EXPECT_THAT([&] { set_config_value(tree, "count"); }, ThrowsUserError("expected KEY=VALUE"));
+  std::string deep = "a";
+  for (int level = 1; level < kMaxConfigDepth; ++level) deep += ".a";
+  EXPECT_NO_THROW(set_config_value(tree, deep + "=1"));
+  EXPECT_THAT([&] { set_config_value(tree, deep + "=[1]"); },
+              ThrowsUserError("nested deeper than 32 levels"));
+  EXPECT_THAT([&] { set_config_value(tree, deep + ".a=1"); },
+              ThrowsUserError("nested deeper than 32 levels"));
+  EXPECT_NO_THROW(parse_config(dump_config(tree), "again.yaml"));
 }
 
 TEST(Config, ABareNameThatIsNowhereListsThePlaces) {

@@ -114,6 +114,7 @@ TEST_F(CorpusTest, ErrorsNameFileAndLine) {
   expect_error("b.jsonl", "[1]\n", ":1: a JSON array: expected an object");
   expect_error("c.jsonl", "{\"text\":\"x\"}\n\n{\"body\":\"x\"}\n", ":3: no field 'text'");
   expect_error("d.jsonl", "{\"text\":17}\n", ":1: field 'text' is a number: expected a string");
+  expect_error("n.jsonl", "{\"id\":1e999,\"text\":\"x\"}\n", ":1: a number beyond the range");
   expect_error("e.jsonl", "{\"text\":\"\\ud800\"}\n", ":1: not JSON");
   const std::string compressed = zstd_of(toy_text(1, 5000));
   expect_error("cut.txt.zst", compressed.substr(0, compressed.size() - 5), ": zstd data ends too early");

@@ -1,6 +1,6 @@
 // UTF-8, and the segments text is encoded in.
-#include "data/text_segments.h"
 #include "core/utf8.h"
+#include "data/text_segments.h"
 #include "tests/data/toy_text.h"
 #include "tests/support.h"
 
