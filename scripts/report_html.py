@@ -152,11 +152,12 @@ def costs(evaluation):
         rows.append([cost["arm"], step, amount(cost["tokens_per_second"]),
                      "not known" if cost["mfu"] is None else f"{100 * cost['mfu']:.1f} %", memory(cost["memory_bytes"]),
                      grouped(cost["parameters"]), grouped(cost["position_parameters"]), grouped(cost["decay_parameters"]),
-                     memory(cost["table_bytes"]), amount(cost["flop_per_token"]), cost["flop_formula"],
-                     cost["differs"] or "nothing"])
+                     memory(cost["table_bytes"]), amount(cost["flop_per_token"])])
+    notes = "".join(
+        f"<li>{text(cost['arm'])}: differs from the base settings in {text(cost['differs'] or 'nothing')}; FLOP a "
+        f"token, forward and backward: {text(cost['flop_formula'])}</li>\n" for cost in evaluation["costs"])
     return table(["arm", "ms a step (interquartile range)", "tokens/s", "MFU", "peak memory", "parameters", "position's own",
-                  "λ", "tables and buffers", "FLOP a token", "formula (forward and backward)", "differs from the base settings in"],
-                 rows, {10, 11})
+                  "λ", "tables and buffers", "FLOP a token"], rows) + f"<ul>\n{notes}</ul>\n"
 
 
 def edge_counts(evaluation):
