@@ -39,6 +39,12 @@ ConfigNode ConfigNode::take(std::string_view key) {
 
 namespace {
 
+// A longer one would be no YAML key any more once it is dumped with escapes: they have 1,024 characters.
+void check_key(const std::string& key, const std::string& where) {
+  if (key.size() <= kMaxConfigKeyBytes) return;
+  throw_user_error("{}: a key of {} bytes: expected at most {}", where, key.size(), kMaxConfigKeyBytes);
+}
+
 // Builds the tree from parser events, which (unlike YAML::Node) show duplicate keys, anchors and aliases.
 class TreeBuilder : public YAML::EventHandler {
  public:
@@ -66,6 +72,7 @@ class TreeBuilder : public YAML::EventHandler {
     }
     if (!stack_.empty() && stack_.back().node.kind == ConfigNode::Kind::kMap && !stack_.back().has_key) {
       Frame& frame = stack_.back();
+      check_key(value, at(mark));
       if (const ConfigNode* earlier = frame.node.find(value)) {
         throw_user_error("{}: key '{}' is written twice (first at {})", at(mark), value, earlier->where);
       }
@@ -274,6 +281,7 @@ void set_config_value(ConfigNode& root, const std::string& assignment) {
   std::istringstream path(assignment.substr(0, equals));
   for (std::string key; std::getline(path, key, '.');) {
     if (key.empty()) throw_user_error("{}: a key between dots is empty", where);
+    check_key(key, where);
     if (key.find_first_not_of(kKeyCharacters) != std::string::npos) {
       throw_user_error("{}: key '{}': expected letters, digits, '_' and '-'", where, key);
     }

@@ -2,8 +2,8 @@
 //
 // Order of calls: read_config_tree(file) -> merge overrides (arms) -> set_config_value() for --set -> bind
 // into typed structs (config_binder.h). After that nobody looks up strings. Invariants: map keys are unique;
-// anchors, aliases, tags and NUL bytes are refused; at most kMaxConfigBytes, kMaxConfigDepth and
-// kMaxConfigValues. Errors are UserErrors that begin with "FILE:LINE:".
+// anchors, aliases, tags and NUL bytes are refused; at most kMaxConfigBytes, kMaxConfigDepth,
+// kMaxConfigKeyBytes and kMaxConfigValues. Errors are UserErrors that begin with "FILE:LINE:".
 #pragma once
 
 #include <filesystem>
@@ -16,6 +16,7 @@ namespace rse {
 
 inline constexpr size_t kMaxConfigBytes = size_t{1} << 20;
 inline constexpr int kMaxConfigDepth = 32;
+inline constexpr size_t kMaxConfigKeyBytes = 128;
 inline constexpr int kMaxConfigValues = 10000;  // a map's keys are searched one by one
 
 struct ConfigNode {

@@ -111,6 +111,7 @@ TEST(Config, RefusesBrokenYaml) {
   EXPECT_THAT([] { read("name: \"a\\0\""); }, ThrowsUserError("f.yaml:1: a NUL byte"));
   EXPECT_THAT([] { read("inner:\n\trate: 1\n"); }, ThrowsUserError("f.yaml:2: not valid YAML"));
   EXPECT_THAT([] { read("- 1\n- 2\n"); }, ThrowsUserError("expected a map of keys at the top"));
+  EXPECT_THAT([] { read(std::string(129, 'k') + ": 1"); }, ThrowsUserError("f.yaml:1: a key of 129 bytes"));
   EXPECT_THAT([] { read(std::string(1000, '[')); }, ThrowsUserError("f.yaml:1"));
   EXPECT_THAT([] { read(std::string(2 << 20, '[')); }, ThrowsUserError("a configuration has at most"));
 }
@@ -137,6 +138,8 @@ TEST(Config, OverridesWinAndSayWhereTheyCameFrom) {
   EXPECT_THAT([&] { set_config_value(tree, deep + ".a=1"); },
               ThrowsUserError("nested deeper than 32 levels"));
   EXPECT_NO_THROW(parse_config(dump_config(tree), "again.yaml"));
+  EXPECT_THAT([&] { set_config_value(tree, std::string(129, 'k') + "=1"); },
+              ThrowsUserError("a key of 129 bytes"));
 }
 
 TEST(Config, ABareNameThatIsNowhereListsThePlaces) {
