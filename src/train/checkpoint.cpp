@@ -1,10 +1,9 @@
 #include "train/checkpoint.h"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <charconv>
 
+#include "core/atomic_folder.h"
 #include "core/check.h"
 #include "core/file.h"
 #include "core/hash.h"
@@ -100,24 +99,9 @@ fs::path save_checkpoint(const fs::path& run_folder, const RunProgress& progress
     throw_user_error("{}: this checkpoint is there already", target.string());
   remove_tree(target);
   remove_tree(temporary);
-  std::error_code error;
-  fs::create_directories(temporary, error);
-  if (error) throw_user_error("cannot create {}: {}", temporary.string(), error.message());
-  try {
-    write_files(temporary, progress, replicas, config_yaml, tokenizer_model);
-    sync_directory(temporary);
-    fs::rename(temporary, target, error);
-    if (error)
-      throw_user_error("cannot rename {} to {}: {}", temporary.string(), target.string(), error.message());
-  } catch (...) {
-    try {
-      remove_tree(temporary);
-    } catch (const UserError& second) {
-      spdlog::warn("{}", second.what());  // the first error is the one to report
-    }
-    throw;
-  }
-  sync_directory(target.parent_path());
+  make_folder_atomically(target, temporary, [&](const fs::path& folder) {
+    write_files(folder, progress, replicas, config_yaml, tokenizer_model);
+  });
   sync_directory(run_folder);
   return target;
 }

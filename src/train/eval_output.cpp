@@ -1,12 +1,12 @@
 #include "train/eval_output.h"
 
-#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "core/atomic_folder.h"
 #include "core/check.h"
 #include "core/file.h"
 #include "train/safetensors.h"
@@ -147,25 +147,7 @@ fs::path EvaluationFolder::make(const std::function<void(const fs::path&)>& writ
   const fs::path folder = target();
   const fs::path temporary =
       folder.parent_path() / fmt::format(".{}.{}.tmp", folder.filename().string(), ::getpid());
-  std::error_code error;
-  fs::create_directories(temporary, error);
-  if (error) throw_user_error("cannot create {}: {}", temporary.string(), error.message());
-  try {
-    write(temporary);
-    sync_directory(temporary);
-    fs::rename(temporary, folder, error);
-    if (error) {
-      throw_user_error("cannot rename {} to {}: {}", temporary.string(), folder.string(), error.message());
-    }
-  } catch (...) {
-    try {
-      remove_tree(temporary);
-    } catch (const UserError& second) {
-      spdlog::warn("{}", second.what());  // the first error is the one to report
-    }
-    throw;
-  }
-  sync_directory(folder.parent_path());
+  make_folder_atomically(folder, temporary, write);
   return folder;
 }
 

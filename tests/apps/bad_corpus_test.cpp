@@ -1,18 +1,12 @@
 // Corpora, tokenizers and flags that rse-data cannot use: one line that names the file, the line and what was
 // expected, and nothing left behind.
 #include <sys/stat.h>
-#include <zstd.h>
 
 #include "tests/apps/bad_input.h"
+#include "tests/data/zstd_of.h"
 
 namespace rse {
 namespace {
-
-std::string zstd_of(const std::string& text) {
-  std::string out(ZSTD_compressBound(text.size()), '\0');
-  out.resize(ZSTD_compress(out.data(), out.size(), text.data(), text.size(), 3));
-  return out;
-}
 
 // A corpus file by name and content, and what the error must name.
 struct BadText {

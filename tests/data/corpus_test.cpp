@@ -1,20 +1,13 @@
 #include "data/corpus.h"
 
-#include <zstd.h>
-
 #include <fstream>
 
 #include "tests/data/toy_text.h"
+#include "tests/data/zstd_of.h"
 #include "tests/support.h"
 
 namespace rse {
 namespace {
-
-std::string zstd_of(const std::string& text) {
-  std::string out(ZSTD_compressBound(text.size()), '\0');
-  out.resize(ZSTD_compress(out.data(), out.size(), text.data(), text.size(), 3));
-  return out;
-}
 
 class CorpusTest : public testing::Test {
  protected:

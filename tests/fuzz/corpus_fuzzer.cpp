@@ -1,24 +1,17 @@
 // Corpora: every document that comes back is text, and of a plain text file none of it is lost.
 //
 // Input: a byte of flags, then the file.
-#include <zstd.h>
-
 #include <array>
 
 #include "core/utf8.h"
 #include "data/corpus.h"
+#include "tests/data/zstd_of.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace rse {
 namespace {
 
 enum Flag { kJson = 1, kCompressed = 2, kCompressHere = 4, kBlankLines = 8 };  // bits 4 and 5: a length
-
-std::string compress(const std::string& content) {
-  std::string out(ZSTD_compressBound(content.size()), '\0');
-  out.resize(ZSTD_compress(out.data(), out.size(), content.data(), content.size(), 1));
-  return out;
-}
 
 // What a text file with this content comes back as, all documents together.
 std::string expected_text(std::string content) {
@@ -40,7 +33,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                                                 FuzzFile(".jsonl.zst")};
   const bool whole = (flags & kCompressed) == 0 || (flags & kCompressHere) != 0;
   const auto& path = files[flags & 3].write(
-      (flags & kCompressed) != 0 && (flags & kCompressHere) != 0 ? compress(content) : content);
+      (flags & kCompressed) != 0 && (flags & kCompressHere) != 0 ? zstd_of(content) : content);
   CorpusOptions options;
   if ((flags & kBlankLines) != 0) options.separator = DocumentSeparator::kBlankLine;
   options.longest_text_document = std::array<size_t, 4>{4, 16, 100, 1 << 20}[flags >> 4 & 3];
