@@ -53,8 +53,9 @@ def draw_all(evaluation, metrics):
     drawings["edges"] = draw_edges(evaluation)
     if evaluation["decay"]:
         drawings["decay"] = draw_decay(evaluation)
-    if metrics and any(metrics.values()):
-        drawings["training"] = draw_training(evaluation, metrics)
+    curves = evaluated_curves(evaluation, metrics or {})
+    if any(curves.values()):
+        drawings["training"] = draw_training(evaluation, curves)
     pyplot.close("all")
     return drawings
 
@@ -291,10 +292,15 @@ def smoothed(curve, window):
     return points
 
 
-def draw_training(evaluation, metrics):
+def evaluated_curves(evaluation, metrics):
+    """The curves that hold anything, of the arms and seeds that were evaluated."""
+    evaluated = {(replica["arm"], replica["seeds"][0]) for replica in evaluation["replicas"]}
+    return {kind: {key: curve for key, curve in replicas.items() if key in evaluated and curve}
+            for kind, replicas in metrics.items()}
+
+
+def draw_training(evaluation, curves):
     style = styles(evaluation)
-    curves = {kind: {key: curve for key, curve in replicas.items() if key[0] in style and curve}
-              for kind, replicas in metrics.items()}
     kinds = [kind for kind in ("update", "validation") if curves[kind]]
     figure, panels = figure_of(max(1, len(kinds)), 2.9)
     steps = max((len(curve) for curve in curves["update"].values()), default=1)
@@ -313,4 +319,4 @@ def draw_training(evaluation, metrics):
     panels[-1].set_xlabel("update")
     legend_above(figure, arm_handles(evaluation))
     return Drawing(figure, "Training and validation", "One line a seed. Training loss: mean of the "
-                   f"{window:,} updates around each point, at most {CURVE_POINTS} points a line; validation as measured.")
+                   f"{window:,} update{'' if window == 1 else 's'} around each point, at most {CURVE_POINTS} points a line; validation as measured.")

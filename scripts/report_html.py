@@ -143,18 +143,25 @@ def comparisons(evaluation):
                    "detectable, nats", "verdict"], rows, {8}))
 
 
+def measured_on(cost):
+    device = cost.get("device")
+    return f"trained on {text(device)}; " if device else ""
+
+
 def costs(evaluation):
     rows = []
     for cost in evaluation["costs"]:
         step = "not known"
         if cost["step_ms_median"] is not None:
-            step = f"{cost['step_ms_median']:.2f} ({cost['step_ms_interquartile_range'] or 0:.2f})"
+            step = f"{cost['step_ms_median']:.2f}"
+            if cost["step_ms_interquartile_range"] is not None:
+                step += f" ({cost['step_ms_interquartile_range']:.2f})"
         rows.append([cost["arm"], step, amount(cost["tokens_per_second"]),
                      "not known" if cost["mfu"] is None else f"{100 * cost['mfu']:.1f} %", memory(cost["memory_bytes"]),
                      grouped(cost["parameters"]), grouped(cost["position_parameters"]), grouped(cost["decay_parameters"]),
                      memory(cost["table_bytes"]), amount(cost["flop_per_token"])])
     notes = "".join(
-        f"<li>{text(cost['arm'])}: differs from the base settings in {text(cost['differs'] or 'nothing')}; FLOP a "
+        f"<li>{text(cost['arm'])}: {measured_on(cost)}differs from the base settings in {text(cost['differs'] or 'nothing')}; FLOP a "
         f"token, forward and backward: {text(cost['flop_formula'])}</li>\n" for cost in evaluation["costs"])
     return table(["arm", "ms a step (interquartile range)", "tokens/s", "MFU", "peak memory", "parameters", "position's own",
                   "λ", "tables and buffers", "FLOP a token"], rows) + f"<ul>\n{notes}</ul>\n"

@@ -1,7 +1,10 @@
 #include "core/check.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <numeric>
@@ -27,12 +30,25 @@ int report(const char* name, const char* kind, std::string_view message, int cod
   return code;
 }
 
+// A file opened where a standard stream was closed would get that stream's text.
+void open_standard_streams() {
+  for (int stream = 0; stream < 3; ++stream) {
+    if (::fcntl(stream, F_GETFD) < 0 && errno == EBADF)
+      ::open("/dev/null", O_RDWR);  // the lowest free number
+  }
+}
+
 }  // namespace
 
 int run_program(const char* name, const std::function<int()>& body) {
+  open_standard_streams();
+  // Who reads the output may go first (`| head`, `| tee` on Ctrl-C): then writing fails, and the work is
+  // saved.
+  std::signal(SIGPIPE, SIG_IGN);
   try {
     const int code = body();
-    if (std::fflush(stdout) != 0) throw_user_error("cannot write standard output: {}", std::strerror(errno));
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+      throw_user_error("cannot write standard output: {}", std::strerror(errno));
     return code;
   } catch (const UserError& error) {
     return report(name, "error", error.what(), kExitUserError);

@@ -271,6 +271,29 @@ Verdict judge(const Comparison& comparison, bool on_plateau) {
   return interval->high < 0 ? Verdict::kFirstBetter : Verdict::kSecondBetter;
 }
 
+// The smallest p of a sign-flip test over so many seeds, two-sided.
+double smallest_p(size_t seeds) { return std::ldexp(2.0, -static_cast<int>(seeds)); }
+
+// The smallest p after Holm's correction that comparison `which` could have had: the others that can go as
+// low may stand before it, at their own smallest, and take a place in the family each.
+double smallest_reachable(const std::vector<Comparison>& comparisons, size_t which) {
+  const double own = smallest_p(comparisons[which].seeds.size());
+  std::vector<double> others;
+  for (size_t i = 0; i < comparisons.size(); ++i) {
+    const double p = smallest_p(comparisons[i].seeds.size());
+    if (i != which && p <= own) others.push_back(p);
+  }
+  std::sort(others.begin(), others.end());
+  auto family = static_cast<double>(comparisons.size());
+  double best = family * own, before = 0;
+  for (const double p : others) {
+    before = std::max(before, family * p);
+    family -= 1;
+    best = std::min(best, std::max(before, family * own));
+  }
+  return std::min(1.0, best);
+}
+
 // Tests and verdicts: what depends on the whole family of comparisons.
 void judge_all(Analysis& analysis) {
   std::vector<double> p;
@@ -283,11 +306,7 @@ void judge_all(Analysis& analysis) {
   for (size_t i = 0; i < p.size(); ++i) {
     Comparison& comparison = analysis.comparisons[i];
     comparison.p_holm = adjusted[i];
-    const double smallest = std::ldexp(2.0, -static_cast<int>(comparison.seeds.size()));
-    const auto rank =
-        std::count_if(analysis.comparisons.begin(), analysis.comparisons.end(),
-                      [&](const Comparison& other) { return other.seeds.size() <= comparison.seeds.size(); });
-    comparison.smallest_p_holm = std::min(1.0, smallest * static_cast<double>(rank));
+    comparison.smallest_p_holm = smallest_reachable(analysis.comparisons, i);
     comparison.verdict =
         judge(comparison, plateau.contains(comparison.first) || plateau.contains(comparison.second));
   }

@@ -75,6 +75,8 @@ Json protocol_json(const Analysis& analysis, const EvaluationMeta& meta) {
   return {{"run", meta.run},
           {"step", meta.step},
           {"data", meta.data},
+          {"data_fingerprint", meta.data_fingerprint},
+          {"trained_on", meta.trained_on},
           {"pieces", meta.pieces},
           {"piece_selection", meta.piece_selection},
           {"piece_tokens", meta.piece_tokens},
@@ -105,6 +107,7 @@ Json protocol_json(const Analysis& analysis, const EvaluationMeta& meta) {
 
 Json cost_json(const ArmCost& cost) {
   return {{"arm", cost.arm},
+          {"device", cost.device},
           {"differs", cost.differs},
           {"parameters", cost.parameters},
           {"position_parameters", cost.position_parameters},

@@ -2,8 +2,8 @@
 //
 // Keys, in this order:
 //   format            1
-//   protocol          run, step, data, pieces, piece_selection, piece_tokens, targets, documents,
-//   unigram_entropy,
+//   protocol          run, step, data, data_fingerprint, trained_on, pieces, piece_selection, piece_tokens,
+//   targets, documents, unigram_entropy,
 //                     trained_length, lengths, control_window (null: no control), beyond, masking
 //                     {probability, mask_share, random_share, seed}, device, precision, batch_tokens,
 //                     program, bootstrap {resamples, seed, confidence}, plateau_share, seeds_for_a_verdict,
@@ -18,7 +18,7 @@
 //   detectable,
 //                     verdict}]
 //   findings          [sentence]
-//   costs             [{arm, differs, parameters, position_parameters, decay_parameters, table_bytes,
+//   costs             [{arm, device, differs, parameters, position_parameters, decay_parameters, table_bytes,
 //   flop_per_token,
 //                     flop_formula, memory_bytes, step_ms_median, step_ms_interquartile_range,
 //                     tokens_per_second, mfu}]
@@ -40,6 +40,7 @@ namespace rse {
 // What an arm costs in training, from the run; of several seeds the median.
 struct ArmCost {
   std::string arm;
+  std::string device;   // that trained it; empty: not known
   std::string differs;  // from the base settings, in words; empty: nothing
   int64_t parameters = 0;
   int64_t position_parameters = 0;
@@ -62,10 +63,12 @@ struct ReplicaDecay {
 
 // What the analysis does not know of an evaluation; the caller's part of evaluation.json.
 struct EvaluationMeta {
-  std::string program;  // name and version
-  std::string run;      // run folder
-  int64_t step = 0;     // of the checkpoint
-  std::string data;     // token file
+  std::string program;                  // name and version
+  std::string run;                      // run folder
+  int64_t step = 0;                     // of the checkpoint
+  std::string data;                     // token file
+  std::string data_fingerprint;         // of its content, hexadecimal
+  std::vector<std::string> trained_on;  // the same of the run's training and validation files
   int64_t pieces = 0;
   std::string piece_selection;  // in words: "all", "first 12", "at most 64, spread", "5,000 targets drawn"
   int64_t piece_tokens = 0;

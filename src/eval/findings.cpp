@@ -227,8 +227,10 @@ void between_arms(const Analysis& analysis, std::vector<std::string>& sentences)
     std::string verdict;
     if (pair.verdict == Verdict::kOnPlateau) verdict = "no verdict, an arm is on the unigram plateau; ";
     if (pair.verdict == Verdict::kNotEnoughSeeds) {
-      verdict = fmt::format("not enough seeds ({}; at least {}) for a verdict; ", pair.seeds.size(),
-                            kSeedsForAVerdict);
+      verdict =
+          fmt::format("not enough seeds ({}; at least {}, and {} for the {} of this report) for a verdict; ",
+                      pair.seeds.size(), kSeedsForAVerdict, seeds_needed(all.size()),
+                      count_of(static_cast<int64_t>(all.size()), "comparison"));
     }
     sentences.push_back(fmt::format("{} and {}: {}NLL of {} minus {} in nats: {}.", pair.first, pair.second,
                                     verdict, pair.first, pair.second, join_clauses(clauses)));

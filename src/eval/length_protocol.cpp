@@ -63,18 +63,27 @@ class TargetCounter {
   std::map<uint64_t, int64_t> known_;  // by the piece's first token
 };
 
-// The pieces asked for; with max_targets the fewest of them that hold as many targets.
+// The pieces asked for; with max_targets about the fewest of them that hold as many targets (spread sets of
+// different sizes share no pieces, so "holds enough" is not quite monotone: bisection finds one border).
 EvaluationSet choose_pieces(const TokenFile& file, const ProtocolConfig& config) {
   const int64_t longest = config.lengths.back();
   EvaluationSet all(file, longest, config.max_pieces, config.pieces);
   if (config.max_targets == 0) return all;
   TargetCounter counter(config);
-  // A piece holds at most `longest` targets.
-  for (int64_t pieces = (config.max_targets + longest - 1) / longest; pieces < all.size(); ++pieces) {
-    EvaluationSet fewer(file, longest, pieces, config.pieces);
-    if (counter.count(fewer) >= config.max_targets) return fewer;
+  const auto fewer = [&](int64_t pieces) { return EvaluationSet(file, longest, pieces, config.pieces); };
+  const auto enough = [&](int64_t pieces) { return counter.count(fewer(pieces)) >= config.max_targets; };
+  int64_t below = (config.max_targets - 1) / longest;  // a piece holds at most `longest` targets
+  int64_t above = below + 1;
+  while (above < all.size() && !enough(above)) {
+    below = above;
+    above = above + above / 4 + 1;
   }
-  return all;
+  above = std::min(above, all.size());
+  while (above - below > 1) {
+    const int64_t middle = below + (above - below) / 2;
+    (enough(middle) ? above : below) = middle;
+  }
+  return above == all.size() ? all : fewer(above);
 }
 
 TargetPlaces all_places(const EvaluationSet& set, const EvaluationSettings& settings) {

@@ -36,6 +36,8 @@ struct LearnedPositionConfig {
   TableInit init = TableInit::kSinusoidal;  // a random start stays long on the unigram plateau
   int64_t max_positions = 512;
   BeyondTable beyond = BeyondTable::kError;
+  // No key: rows that training reached, known once a model is evaluated; the others are never used. 0: all.
+  int64_t trained_positions = 0;
   bool operator==(const LearnedPositionConfig&) const = default;
   void bind(ConfigBinder& b);
 };

@@ -1,5 +1,7 @@
 #include "nn/position_softmax.h"
 
+#include <algorithm>
+
 #include "core/check.h"
 #include "nn/initialization.h"
 #include "nn/rotary.h"
@@ -25,12 +27,16 @@ LearnedPosition::LearnedPosition(const ModelConfig& config)
     : SoftmaxPosition(config),
       init_(config.position.learned.init),
       beyond_(config.position.learned.beyond),
-      init_std_(config.init_std) {
+      init_std_(config.init_std),
+      rows_(config.position.learned.max_positions) {
+  if (const int64_t trained = config.position.learned.trained_positions; trained > 0) {
+    rows_ = std::min(rows_, trained);
+  }
   table_ = register_parameter("table", torch::zeros({config.position.learned.max_positions, config.width}));
 }
 
 torch::Tensor LearnedPosition::embed(const torch::Tensor& hidden, const SequenceLayout& layout) {
-  const bool fits = layout.max_seqlen <= table_.size(0);
+  const bool fits = layout.max_seqlen <= rows_;
   if (const int64_t length = layout.uniform_length; length > 0) {
     // Broadcasting makes the table's gradient one reduction.
     const torch::Tensor rows = fits ? table_.narrow(0, 0, length)
@@ -44,7 +50,7 @@ torch::Tensor LearnedPosition::embed(const torch::Tensor& hidden, const Sequence
 }
 
 torch::Tensor LearnedPosition::rows_at(const torch::Tensor& positions, const torch::Tensor& lengths) const {
-  const int64_t rows = table_.size(0);
+  const int64_t rows = rows_;
   switch (beyond_) {
     case BeyondTable::kError:
       break;

@@ -31,7 +31,7 @@ class LearnedPosition : public SoftmaxPosition {
   explicit LearnedPosition(const ModelConfig& config);
   torch::Tensor embed(const torch::Tensor& hidden, const SequenceLayout& layout) override;
   void initialize(uint64_t seed) override;
-  int64_t max_positions() const override { return beyond_ == BeyondTable::kError ? table_.size(0) : 0; }
+  int64_t max_positions() const override { return beyond_ == BeyondTable::kError ? rows_ : 0; }
 
  private:
   // What is added at `positions`, int64 [n], of sequences of `lengths`, int64 [n] or []: [n, width].
@@ -40,6 +40,7 @@ class LearnedPosition : public SoftmaxPosition {
   TableInit init_;
   BeyondTable beyond_;
   double init_std_;
+  int64_t rows_;  // of the table, from its start, that are used
   torch::Tensor table_;
 };
 

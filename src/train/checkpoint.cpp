@@ -115,6 +115,9 @@ void verify_checkpoint(const fs::path& checkpoint) {
       parsed.value("version", json()) != kFormatVersion) {
     throw_user_error("{}: expected version {} and a map of files", mark.string(), kFormatVersion);
   }
+  for (const char* name : {"trainer.json", "config.yaml", "tokenizer.model"}) {
+    if (!parsed["files"].contains(name)) throw_user_error("{}: does not name {}", mark.string(), name);
+  }
   for (const auto& [name, expected] : parsed["files"].items()) {
     const fs::path path = checkpoint / name;
     if (!fs::is_regular_file(path))

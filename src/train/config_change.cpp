@@ -44,7 +44,8 @@ Leaves leaves_of(const RunConfig& config) {
 
 bool changes_nothing_trained(const std::string& key) {
   return key.starts_with("logging.") || key.starts_with("checkpoint.") || key == "output" ||
-         key == "train.peak_tflops";
+         key == "train.peak_tflops" || key == "data.train" ||
+         key == "data.valid";  // their content is compared
 }
 
 // What to warn of, for a key that may change at a price; "" for the others.
@@ -76,7 +77,8 @@ std::vector<std::string> check_config_changes(const RunConfig& before, const Run
     if (price.empty()) {
       throw_user_error(
           "{}: {}: '{}', but the run was trained with '{}' ({}): a resumed run may change train.steps, "
-          "train.device, train.threads, train.peak_tflops, logging.*, checkpoint.* and output only",
+          "train.device, train.threads, train.peak_tflops, data.train and data.valid (to the same tokens "
+          "elsewhere), logging.*, checkpoint.* and output only",
           after.source.string(), key, new_value, old_value, before.source.string());
     }
     warnings.push_back(fmt::format("{} changed from '{}' to '{}': {}", key, old_value, new_value, price));

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "core/check.h"
 #include "core/file.h"
+#include "eval/statistics.h"
 #include "train/config_change.h"
 #include "train/safetensors.h"
 
@@ -51,9 +53,50 @@ std::vector<T> values_of(const Folder& folder, const std::string& name, torch::S
   return {tensor.const_data_ptr<T>(), tensor.const_data_ptr<T>() + tensor.numel()};
 }
 
-// Keys of evaluation.json's protocol that may differ: where and with what it ran.
+// Keys of evaluation.json's protocol that may differ: where and with what it ran. The data's content is
+// compared.
 bool may_differ(const std::string& key) {
-  return key == "run" || key == "device" || key == "program" || key == "batch_tokens";
+  return key == "run" || key == "device" || key == "program" || key == "batch_tokens" || key == "data";
+}
+
+// UserError where `folder` contradicts itself: what an evaluation is made of fits together.
+void check_content(const Folder& folder) {
+  const auto expect = [&](bool good, const char* what) {
+    if (!good) throw_user_error("{}: expected {}", folder.path.string(), what);
+  };
+  const json& protocol = folder.evaluation.at("protocol");
+  const auto documents = values_of<int64_t>(folder, "documents", torch::kInt64);
+  const auto offsets = values_of<int64_t>(folder, "offsets", torch::kInt64);
+  const auto lengths = values_of<int64_t>(folder, "lengths", torch::kInt64);
+  const auto windows = values_of<int64_t>(folder, "attention_windows", torch::kInt64);
+  const auto negative = [](int64_t value) { return value < 0; };
+  expect(!documents.empty() && documents.size() == offsets.size(),
+         "a document and an offset for every target");
+  expect(std::none_of(documents.begin(), documents.end(), negative) &&
+             std::none_of(offsets.begin(), offsets.end(), negative),
+         "documents and offsets of at least 0");
+  expect(protocol.at("targets").get<size_t>() == documents.size(), "as many targets as evaluation.json says");
+  expect(lengths.size() == windows.size(), "a length and an attention window for every setting");
+  std::set<std::pair<int64_t, int64_t>> settings;
+  for (size_t i = 0; i < lengths.size(); ++i) settings.emplace(lengths[i], windows[i]);
+  const auto control =
+      protocol.at("control_window").is_null() ? 0 : protocol.at("control_window").get<int64_t>();
+  std::set<std::pair<int64_t, int64_t>> expected;
+  for (const int64_t length : protocol.at("lengths").get<std::vector<int64_t>>()) {
+    expect(length >= 1, "lengths of at least 1");
+    expected.emplace(length, 0);
+    if (control > 0) expected.emplace(length, control);
+  }
+  expect(settings == expected && settings.size() == lengths.size(),
+         "the settings that evaluation.json names");
+  expect(expected.contains({protocol.at("trained_length").get<int64_t>(), 0}),
+         "the trained length among the lengths");
+  expect(protocol.at("unigram_entropy").get<double>() > 0, "a unigram entropy above 0");
+  expect(protocol.at("pieces").get<int64_t>() >= 1, "at least one piece");
+  expect(protocol.at("masking").at("seed").is_number_unsigned(), "a seed of the masks of at least 0");
+  expect(!folder.evaluation.at("replicas").empty(), "at least one replica");
+  expect(folder.evaluation.at("costs").size() == folder.evaluation.at("arms").size(),
+         "the costs of every arm");
 }
 
 void check_same_protocol(const Folder& first, const Folder& other) {
@@ -92,8 +135,9 @@ void check_same_settings(const Folder& first, const Folder& other) {
   }
   for (const ConfigChange& change : config_changes(configuration_of(first), configuration_of(other))) {
     const std::string& key = change.key;
-    if (key == "train.seeds" || key == "output" || key == "train.device" || key == "train.threads" ||
-        key == "train.peak_tflops" || key.starts_with("logging.") || key.starts_with("checkpoint.")) {
+    if (key == "train.seeds" || key == "output" || key == "data.train" || key == "data.valid" ||
+        key == "train.device" || key == "train.threads" || key == "train.peak_tflops" ||
+        key.starts_with("logging.") || key.starts_with("checkpoint.")) {
       continue;
     }
     throw_user_error("{}: configuration: {}: '{}', expected '{}' as in {}",
@@ -132,10 +176,24 @@ std::optional<double> number(const json& object, const char* key) {
   return value.is_number() ? std::optional(value.get<double>()) : std::nullopt;
 }
 
-// The mean over folders of what was measured; what is a function of the settings is the same in all.
+// The device that trained the arm in all folders; empty where they differ or do not say.
+std::string device_of(const std::vector<Folder>& folders, size_t arm) {
+  const auto named = [&](const Folder& folder) {
+    return folder.evaluation.at("costs").at(arm).value("device", std::string());
+  };
+  const std::string first = named(folders.front());
+  const bool same = std::all_of(folders.begin(), folders.end(),
+                                [&](const Folder& folder) { return named(folder) == first; });
+  return same ? first : "";
+}
+
+// The mean over folders of what was measured, where one kind of device measured it; what is a function of the
+// settings is the same in all.
 ArmCost cost_of(const std::vector<Folder>& folders, size_t arm) {
   const json& first = folders.front().evaluation.at("costs").at(arm);
+  const std::string device = device_of(folders, arm);
   const auto mean = [&](const char* key) -> std::optional<double> {
+    if (device.empty()) return std::nullopt;
     double sum = 0;
     for (const Folder& folder : folders) {
       const auto value = number(folder.evaluation.at("costs").at(arm), key);
@@ -146,6 +204,7 @@ ArmCost cost_of(const std::vector<Folder>& folders, size_t arm) {
   };
   ArmCost cost;
   cost.arm = first.at("arm").get<std::string>();
+  cost.device = device;
   cost.differs = first.at("differs").get<std::string>();
   cost.parameters = first.at("parameters").get<int64_t>();
   cost.position_parameters = first.at("position_parameters").get<int64_t>();
@@ -179,6 +238,8 @@ EvaluationMeta meta_of(const std::vector<Folder>& folders) {
   meta.run = fmt::format("{}", fmt::join(runs, ", "));
   meta.step = protocol.at("step").get<int64_t>();
   meta.data = protocol.at("data").get<std::string>();
+  meta.data_fingerprint = protocol.at("data_fingerprint").get<std::string>();
+  meta.trained_on = protocol.at("trained_on").get<std::vector<std::string>>();
   meta.pieces = protocol.at("pieces").get<int64_t>();
   meta.piece_selection = protocol.at("piece_selection").get<std::string>();
   meta.piece_tokens = protocol.at("piece_tokens").get<int64_t>();
@@ -226,6 +287,7 @@ SavedEvaluation combine_evaluations(const std::vector<fs::path>& paths) {
     folders.push_back(read_folder(path));
     const Folder& folder = folders.back();
     try {
+      check_content(folder);
       check_same_protocol(folders.front(), folder);
       check_same_settings(folders.front(), folder);
       add_replicas(folder, combined.replicas);
@@ -241,6 +303,10 @@ SavedEvaluation combine_evaluations(const std::vector<fs::path>& paths) {
       throw_user_error("{}: not an evaluation as rse-eval writes it: {}", (path / "evaluation.json").string(),
                        error.what());
     }
+  }
+  if (combined.meta.costs.size() > 1 && combined.replicas.size() / combined.meta.costs.size() > kMostFlips) {
+    throw_user_error("--combine: {} seeds: expected at most {} where arms are compared",
+                     combined.replicas.size() / combined.meta.costs.size(), kMostFlips);
   }
   combined.places = {values_of<int64_t>(folders.front(), "documents", torch::kInt64),
                      values_of<int64_t>(folders.front(), "offsets", torch::kInt64)};

@@ -2,8 +2,9 @@
 // compared as if one run had trained them.
 //
 // Each folder was made by rse-eval with --save-targets. What they must share: the targets, the lengths, the
-// protocol (data file, masks, precision, rule beyond a table, checkpoint's step) and the arms' settings; each
-// (arm, seed) comes once. The result is a folder like any other of rse-eval.
+// protocol (content of the data, masks, precision, rule beyond a table, checkpoint's step), the content of
+// the training data and the arms' settings; each (arm, seed) comes once. The result is a folder like any
+// other of rse-eval.
 #pragma once
 
 #include <filesystem>

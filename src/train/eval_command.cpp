@@ -2,10 +2,14 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "core/check.h"
 #include "core/file.h"
+#include "core/hash.h"
 #include "core/logging.h"
 #include "eval/evaluation_json.h"
 #include "eval/findings.h"
@@ -38,6 +42,17 @@ std::vector<std::vector<double>> rows_of(const torch::Tensor& lambda) {
   return rows;
 }
 
+// At once, not after hours of other models.
+void check_finite(const std::vector<LengthLosses>& lengths, const std::string& arm, uint64_t seed) {
+  for (const LengthLosses& losses : lengths) {
+    if (std::all_of(losses.nll.begin(), losses.nll.end(), [](float nll) { return std::isfinite(nll); }))
+      continue;
+    throw_user_error(
+        "arm {}, seed {}: a loss at length {} is not finite: leave it out by --arms, --seeds or --lengths",
+        arm, seed, losses.length);
+  }
+}
+
 Measured measure(const TrainedRun& run, const EvalPlan& plan, const LengthProtocol& protocol,
                  const ForwardSettings& forward) {
   Measured measured;
@@ -56,37 +71,45 @@ Measured measure(const TrainedRun& run, const EvalPlan& plan, const LengthProtoc
     auto losses = protocol.measure(evaluator_of(encoder), forward, [&](int64_t tokens) {
       bar.update(static_cast<uint64_t>(i * protocol.tokens() + tokens));
     });
+    check_finite(losses, arm.name, replica.seed);
     measured.replicas.push_back({arm.name, replica.seed, std::move(losses)});
   }
   return measured;
 }
 
-// Rows of the run's summary.json; none where training has not written it yet.
+// The run's summary.json; without rows where training has not written it yet.
 json training_summary(const fs::path& run_folder) {
   const fs::path path = run_folder / "summary.json";
-  if (!fs::exists(path)) return json::array();
+  const json none = {{"replicas", json::array()}};
+  if (!fs::exists(path)) return none;
   const json parsed = json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
   if (parsed.is_object() && parsed.contains("replicas") && parsed["replicas"].is_array()) {
-    return parsed["replicas"];
+    return parsed;
   }
   spdlog::warn("{}: not a summary of training: its step times and memory are left out", path.string());
-  return json::array();
+  return none;
 }
 
-// The median over the arm's seeds of what training measured under `key`.
-std::optional<double> trained_figure(const json& summary, const std::string& arm, const char* key) {
+// The median over the arm's evaluated seeds of what training measured under `key`.
+std::optional<double> trained_figure(const json& summary, const std::string& arm,
+                                     const std::set<uint64_t>& seeds, const char* key) {
   std::vector<double> values;
-  for (const json& row : summary) {
+  for (const json& row : summary["replicas"]) {
     if (!row.is_object() || row.value("arm", json()) != arm) continue;
+    if (const json seed = row.value("seed", json()); !seed.is_number_unsigned() || !seeds.contains(seed))
+      continue;
     if (const json value = row.value(key, json()); value.is_number()) values.push_back(value.get<double>());
   }
   if (values.empty()) return std::nullopt;
   return quantile(std::move(values), 0.5);
 }
 
-ArmCost arm_cost(const ArmConfig& arm, const ModelReport& report, const json& summary) {
+ArmCost arm_cost(const ArmConfig& arm, const ModelReport& report, const json& summary,
+                 const std::set<uint64_t>& seeds) {
+  const auto trained = [&](const char* key) { return trained_figure(summary, arm.name, seeds, key); };
   ArmCost cost;
   cost.arm = arm.name;
+  if (const json device = summary.value("device", json()); device.is_string()) cost.device = device;
   cost.differs = arm.differs;
   cost.parameters = report.parameters;
   cost.position_parameters = report.position_parameters;
@@ -94,22 +117,25 @@ ArmCost arm_cost(const ArmConfig& arm, const ModelReport& report, const json& su
   cost.table_bytes = report.table_bytes;
   cost.flop_per_token = report.flop_per_token;
   cost.flop_formula = report.flop_formula;
-  const auto memory = trained_figure(summary, arm.name, "memory_bytes");
+  const auto memory = trained("memory_bytes");
   if (memory) cost.memory_bytes = static_cast<int64_t>(*memory);
-  cost.step_ms = trained_figure(summary, arm.name, "step_ms_median");
-  cost.step_ms_spread = trained_figure(summary, arm.name, "step_ms_interquartile_range");
-  cost.tokens_per_second = trained_figure(summary, arm.name, "tokens_per_second");
-  cost.mfu = trained_figure(summary, arm.name, "mfu");
+  cost.step_ms = trained("step_ms_median");
+  cost.step_ms_spread = trained("step_ms_interquartile_range");
+  cost.tokens_per_second = trained("tokens_per_second");
+  cost.mfu = trained("mfu");
   return cost;
 }
 
-EvaluationMeta describe(const EvalCommand& command, const TrainedRun& run, const EvalPlan& plan,
-                        const LengthProtocol& protocol, const ForwardSettings& forward, Measured& measured) {
+EvaluationMeta describe(const EvalCommand& command, const TrainedRun& run, const TokenFile& file,
+                        const EvalPlan& plan, const LengthProtocol& protocol, const ForwardSettings& forward,
+                        Measured& measured) {
   EvaluationMeta meta;
   meta.program = command.program;
   meta.run = run.folder.string();
   meta.step = run.state.step;
   meta.data = command.data;
+  meta.data_fingerprint = hex64(file.fingerprint());
+  meta.trained_on = {hex64(run.state.train.fingerprint), hex64(run.state.valid.fingerprint)};
   meta.pieces = protocol.set().size();
   meta.piece_selection = plan.piece_selection;
   meta.piece_tokens = protocol.set().piece_tokens();
@@ -125,7 +151,11 @@ EvaluationMeta describe(const EvalCommand& command, const TrainedRun& run, const
   meta.batch_tokens = forward.batch_tokens;
   const json summary = training_summary(run.folder);
   for (size_t arm = 0; arm < plan.arms.size(); ++arm) {
-    meta.costs.push_back(arm_cost(plan.arms[arm], measured.costs[arm], summary));
+    std::set<uint64_t> seeds;
+    for (const PlannedReplica& replica : plan.replicas) {
+      if (replica.arm == arm) seeds.insert(replica.seed);
+    }
+    meta.costs.push_back(arm_cost(plan.arms[arm], measured.costs[arm], summary, seeds));
   }
   meta.decay = std::move(measured.decay);
   meta.configuration = run.configuration;
@@ -176,7 +206,8 @@ int combine(const EvalCommand& command) {
   const SavedEvaluation combined = combine_evaluations({command.combine.begin(), command.combine.end()});
   std::vector<fs::path> runs;
   for (const fs::path run : combined.runs) {
-    if (fs::is_directory(run)) {
+    std::error_code not_here;
+    if (fs::is_directory(run, not_here)) {
       runs.push_back(run);
     } else {
       spdlog::warn("run folder {} is not here: the report has no training curves of it", run.string());
@@ -204,7 +235,7 @@ int run_eval_command(const EvalCommand& command) {
   log_header(run, file, plan, protocol, forward);
 
   Measured measured = measure(run, plan, protocol, forward);
-  EvaluationMeta meta = describe(command, run, plan, protocol, forward, measured);
+  EvaluationMeta meta = describe(command, run, file, plan, protocol, forward, measured);
   return publish(command,
                  {protocol.places(),
                   std::move(measured.replicas),

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "core/check.h"
+#include "eval/statistics.h"
 
 namespace rse {
 namespace {
@@ -73,12 +74,13 @@ std::vector<T> select(const char* flag, const std::vector<T>& all,
   return chosen;
 }
 
-uint64_t longest_document(const TokenFile& file) {
-  uint64_t longest = 0;
+// Do two documents (or the only one) have so many tokens? With fewer there would be no interval.
+bool is_long_enough(const TokenFile& file, int64_t tokens) {
+  uint64_t found = 0;
   for (uint64_t document = 0; document < file.documents(); ++document) {
-    longest = std::max(longest, file.document_length(document));
+    found += file.document_length(document) >= static_cast<uint64_t>(tokens) ? 1 : 0;
   }
-  return longest;
+  return found >= std::min<uint64_t>(2, file.documents());
 }
 
 // Increasing, the trained length among them.
@@ -86,11 +88,11 @@ std::vector<int64_t> choose_lengths(const EvalCommand& command, int64_t trained,
   if (!command.lengths) {
     std::vector<int64_t> lengths = {trained};
     for (const int64_t factor : {2, 4, 8}) {
-      if (static_cast<uint64_t>(factor * trained) <= longest_document(file)) {
+      if (is_long_enough(file, factor * trained)) {
         lengths.push_back(factor * trained);
       } else {
-        spdlog::info("length {} left out: no document of {} has as many tokens", factor * trained,
-                     file.path().string());
+        spdlog::info("length {} left out: fewer than two documents of {} have as many tokens",
+                     factor * trained, file.path().string());
       }
     }
     return lengths;
@@ -136,7 +138,9 @@ void choose_targets(const EvalCommand& command, EvalPlan& plan) {
 }
 
 // Learned tables and the longest length: sets `beyond` in `arms`, returns it in words.
-std::string choose_beyond(const EvalCommand& command, int64_t longest, std::vector<ArmConfig>& arms) {
+// trained: tokens of the longest training sequence, beyond which rows are as they started.
+std::string choose_beyond(const EvalCommand& command, int64_t trained, int64_t longest,
+                          std::vector<ArmConfig>& arms) {
   std::set<std::string> rules;
   const auto& names = beyond_table_names();
   const std::vector<std::pair<std::string, BeyondTable>> offered(names.begin() + 1, names.end());
@@ -144,14 +148,18 @@ std::string choose_beyond(const EvalCommand& command, int64_t longest, std::vect
   if (!command.beyond.empty()) wanted = choose("--beyond", command.beyond, offered);
   for (ArmConfig& arm : arms) {
     LearnedPositionConfig& learned = arm.model.position.learned;
-    if (arm.model.position.method != PositionKind::kLearned || learned.max_positions >= longest) continue;
+    if (arm.model.position.method != PositionKind::kLearned) continue;
+    learned.trained_positions = std::min(learned.max_positions, trained);
+    if (learned.trained_positions >= longest) continue;
     if (wanted) learned.beyond = *wanted;
     if (learned.beyond == BeyondTable::kError) {
       throw_user_error(
-          "arm {}: its position table has {} rows, the longest length is {}: expected --beyond clamp (the "
-          "last "
-          "row), tile (position mod rows) or interpolate (linear over the table)",
-          arm.name, learned.max_positions, longest);
+          "arm {}: its position table has {} rows{}, the longest length is {}: expected --beyond clamp (the "
+          "last row), tile (position mod rows) or interpolate (linear over the table)",
+          arm.name, learned.trained_positions,
+          learned.max_positions > trained ? fmt::format(" that were trained (of {})", learned.max_positions)
+                                          : "",
+          longest);
     }
     rules.insert(std::find_if(names.begin(), names.end(), [&](const auto& item) {
                    return item.second == learned.beyond;
@@ -167,8 +175,8 @@ TrainConfig choose_device(const EvalCommand& command, TrainConfig train) {
   train.precision = choose<Precision>(
       "--precision", command.precision,
       {{"auto", train.precision}, {"float32", Precision::kFloat32}, {"bf16", Precision::kBf16}});
-  if (command.threads < 0 || command.threads > 4096) {
-    throw_user_error("--threads: '{}': expected 0 to 4096", command.threads);
+  if (command.threads < 0 || command.threads > 1024) {
+    throw_user_error("--threads: '{}': expected 0 to 1024", command.threads);
   }
   train.threads = command.threads;
   return train;
@@ -187,6 +195,10 @@ void choose_replicas(const EvalCommand& command, const TrainedRun& run, EvalPlan
     if (std::find(chosen.begin(), chosen.end(), arm.name) == chosen.end()) continue;
     for (const int64_t seed : seeds) plan.replicas.push_back({plan.arms.size(), static_cast<uint64_t>(seed)});
     plan.arms.push_back(arm);
+  }
+  if (plan.arms.size() > 1 && seeds.size() > kMostFlips) {
+    throw_user_error("--seeds: {} of them: expected at most {} where arms are compared (or one of --arms)",
+                     seeds.size(), kMostFlips);
   }
 }
 
@@ -214,7 +226,7 @@ EvalPlan make_eval_plan(const EvalCommand& command, const TrainedRun& run, const
   }
   plan.protocol.seed = static_cast<uint64_t>(command.mask_seed.value_or(base.validation.seed));
   choose_targets(command, plan);
-  plan.beyond = choose_beyond(command, plan.protocol.lengths.back(), plan.arms);
+  plan.beyond = choose_beyond(command, run.trained_length(), plan.protocol.lengths.back(), plan.arms);
   positive("--batch-tokens", command.batch_tokens);
   plan.train = choose_device(command, base.train);
   return plan;

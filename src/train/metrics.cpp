@@ -1,5 +1,6 @@
 #include "train/metrics.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,8 +22,8 @@ nlohmann::ordered_json line_head(const char* type, const Replica& replica, int64
   throw_user_error("cannot write {}: {}", path.string(), std::strerror(errno));
 }
 
-// Cuts `file` after its first `kept` bytes; they end with a line.
-void cut_lines(int file, const std::filesystem::path& path, int64_t kept) {
+// UserError unless the first `kept` bytes of `file` are there and end with a line.
+void check_lines(int file, const std::filesystem::path& path, int64_t kept) {
   struct stat status {};
   if (::fstat(file, &status) != 0) cannot_write(path);
   if (status.st_size < kept) {
@@ -35,10 +36,22 @@ void cut_lines(int file, const std::filesystem::path& path, int64_t kept) {
     throw_user_error("{}: byte {} is inside a line, expected its end, as when the checkpoint was saved",
                      path.string(), kept);
   }
-  if (::ftruncate(file, kept) != 0) cannot_write(path);
 }
 
 }  // namespace
+
+void check_kept_metrics(const std::filesystem::path& run_folder, int64_t kept_bytes) {
+  const std::filesystem::path path = run_folder / "metrics.jsonl";
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) throw_user_error("cannot open {}: {}", path.string(), std::strerror(errno));
+  try {
+    check_lines(file, path, kept_bytes);
+  } catch (...) {
+    ::close(file);
+    throw;
+  }
+  ::close(file);
+}
 
 MetricsLog::MetricsLog(const std::filesystem::path& run_folder, bool tensorboard, int64_t step,
                        int64_t kept_bytes)
@@ -49,7 +62,8 @@ MetricsLog::MetricsLog(const std::filesystem::path& run_folder, bool tensorboard
   file_ = std::fopen(path_.c_str(), "a+b");
   if (file_ == nullptr) cannot_write(path_);
   try {
-    cut_lines(::fileno(file_), path_, kept_bytes);
+    check_lines(::fileno(file_), path_, kept_bytes);
+    if (::ftruncate(::fileno(file_), kept_bytes) != 0) cannot_write(path_);
   } catch (...) {
     std::fclose(file_);
     throw;

@@ -17,6 +17,9 @@
 
 namespace rse {
 
+// UserError unless metrics.jsonl of the folder begins with whole lines of so many bytes. Writes nothing.
+void check_kept_metrics(const std::filesystem::path& run_folder, int64_t kept_bytes);
+
 class MetricsLog {
  public:
   // Writes run_folder/metrics.jsonl and, where asked for, run_folder/tensorboard/LABEL/, after the lines of

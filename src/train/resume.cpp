@@ -3,12 +3,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
+#include "core/atomic_folder.h"
 #include "core/check.h"
 #include "core/file.h"
 #include "core/new_folder.h"
 #include "train/checkpoint.h"
 #include "train/config_change.h"
+#include "train/metrics.h"
 #include "train/run_folder.h"
 
 namespace rse {
@@ -40,26 +43,51 @@ std::optional<int64_t> choose_step(const ResumeSource& source, bool branches) {
   return source.step;
 }
 
+// The step of the last whole line of metrics.jsonl; 0 where there is none.
+int64_t last_logged_step(const fs::path& run_folder) {
+  const fs::path path = run_folder / "metrics.jsonl";
+  if (!fs::exists(path)) return 0;
+  const MappedFile file(path);
+  const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
+  const size_t end = text.rfind('\n');
+  if (end == std::string_view::npos) return 0;
+  const size_t before = end == 0 ? std::string_view::npos : text.rfind('\n', end - 1);
+  const size_t begin = before == std::string_view::npos ? 0 : before + 1;
+  const auto line =
+      nlohmann::json::parse(text.substr(begin, end - begin), nullptr, /*allow_exceptions=*/false);
+  if (!line.is_object() || !line.value("step", nlohmann::json()).is_number_integer()) return 0;
+  return line["step"].get<int64_t>();
+}
+
+// To start over is right where no checkpoint was ever saved, and a loss where one was and is gone.
+void require_never_saved(const fs::path& run_folder, const RunConfig& config) {
+  const int64_t every = config.base.checkpoint.every, logged = last_logged_step(run_folder);
+  if (!fs::exists(run_folder / "summary.json") && (every == 0 || logged <= every)) return;
+  throw_user_error(
+      "--resume: {}: its metrics reach step {}, but no complete checkpoint is left: expected one in "
+      "checkpoints/, or a new folder with --output to train anew",
+      run_folder.string(), logged);
+}
+
 }  // namespace
+
+fs::path without_end_slash(const fs::path& path) {
+  return path.has_filename() || !path.has_relative_path() ? path : path.parent_path();
+}
 
 fs::path ResumeSource::config() const {
   return (step ? checkpoint_folder(run_folder, *step) : run_folder) / "config.yaml";
 }
 
 ResumeSource find_run(const fs::path& path) {
-  fs::path folder = path.lexically_normal();
-  if (!folder.has_filename()) folder = folder.parent_path();  // written with a slash at its end
-  if (!fs::is_directory(folder)) {
+  if (!fs::is_directory(path)) {
     throw_user_error("--resume: {} is no folder: expected a run folder or RUN/checkpoints/step-N",
                      path.string());
   }
-  ResumeSource source{folder, std::nullopt};
-  const fs::path above = fs::absolute(folder).parent_path();
-  if (const auto step = checkpoint_step(folder); step && above.filename() == "checkpoints") {
-    source = {folder.has_parent_path() && folder.parent_path().has_parent_path()
-                  ? folder.parent_path().parent_path()
-                  : above.parent_path(),
-              step};
+  ResumeSource source{without_end_slash(path), std::nullopt};
+  const fs::path real = fs::canonical(path);  // a link, or "." inside a checkpoint
+  if (const auto step = checkpoint_step(real); step && real.parent_path().filename() == "checkpoints") {
+    source = {real.parent_path().parent_path(), step};
   }
   require_run(source.run_folder);
   return source;
@@ -76,9 +104,11 @@ ResumePlan plan_resume(const ResumeSource& source, bool branches, const RunConfi
     plan.state = read_trainer_state(*plan.checkpoint);
     check_same_data("data.train", train_file, plan.state.train);
     check_same_data("data.valid", valid_file, plan.state.valid);
+    check_kept_metrics(source.run_folder, plan.state.metrics_bytes);
     trained_with = *plan.checkpoint / "config.yaml";
   }
   RunConfig before = make_run_config(read_config_tree(trained_with), trained_with);
+  if (!plan.checkpoint) require_never_saved(source.run_folder, before);
   resolve_vocabulary(before, train_file, valid_file);
   plan.notes = check_config_changes(before, config);
   const int64_t steps = config.base.train.steps;
@@ -97,28 +127,19 @@ void take_over(const ResumePlan& plan, const RunConfig& config) {
 }
 
 void branch_off(const ResumePlan& plan, const RunConfig& config) {
-  const fs::path target = config.base.output;
+  const fs::path target = fs::absolute(config.base.output);
   const fs::path temporary = target.string() + fmt::format(".tmp.{}", ::getpid());
-  const fs::path copy = checkpoint_folder(temporary, plan.state.step);
-  try {
+  make_folder_atomically(target, temporary, [&](const fs::path& folder) {  // over an empty folder, too
+    const fs::path copy = checkpoint_folder(folder, plan.state.step);
     NewFolder(copy).keep();
     for (const auto& entry : fs::directory_iterator(*plan.checkpoint)) {
       copy_file_atomically(entry.path(), copy / entry.path().filename());
     }
     verify_checkpoint(copy);  // the other run may have removed it meanwhile
-    copy_file_atomically(plan.run_folder / "metrics.jsonl", temporary / "metrics.jsonl",
+    copy_file_atomically(plan.run_folder / "metrics.jsonl", folder / "metrics.jsonl",
                          static_cast<size_t>(plan.state.metrics_bytes));
-    write_file_atomically(temporary / "config.yaml", config.dump());
-    std::error_code error;
-    fs::rename(temporary, target, error);  // over an empty folder too
-    if (error) {
-      throw_user_error("cannot rename {} to {}: {}", temporary.string(), target.string(), error.message());
-    }
-  } catch (...) {
-    remove_tree(temporary);
-    throw;
-  }
-  sync_directory(fs::absolute(target).parent_path());
+    write_file_atomically(folder / "config.yaml", config.dump());
+  });
 }
 
 }  // namespace rse

@@ -3,8 +3,9 @@
 // A checkpoint that is the newest of its run goes on in the same folder. An older one, or any with a new
 // folder named, branches off: the new folder gets copies of the checkpoint and of metrics.jsonl up to there,
 // and appears complete or not at all. A run that was ended before its first checkpoint starts over in its
-// folder. Order of calls: find_run() -> the configuration is loaded and resolved, the lock taken where the
-// folder stays -> plan_resume() -> Trainer::restore() -> take_over() or branch_off() -> Trainer::run().
+// folder; one whose checkpoints are gone does not. Order of calls: find_run() -> the configuration is loaded
+// and resolved, the lock taken where the folder stays -> plan_resume() -> Trainer::restore() -> take_over()
+// or branch_off() -> Trainer::run().
 #pragma once
 
 #include <cstdint>
@@ -28,7 +29,10 @@ struct ResumeSource {
   std::filesystem::path config() const;
 };
 
-// path: a run folder, or RUN/checkpoints/step-N. UserError where it is neither.
+// "a/b" for "a/b/".
+std::filesystem::path without_end_slash(const std::filesystem::path& path);
+
+// path: a run folder, or RUN/checkpoints/step-N, or a link to one. UserError where it is neither.
 ResumeSource find_run(const std::filesystem::path& path);
 
 struct ResumePlan {
@@ -40,8 +44,8 @@ struct ResumePlan {
 };
 
 // Chooses and verifies the checkpoint. UserError where there is none that may go on: a damaged one; an older
-// one that does not branch; other token files; a configuration that changes what is trained
-// (train/config_change.h). Writes nothing. config: with resolve_vocabulary() applied.
+// one that does not branch; other token files; metrics.jsonl cut short; a configuration that changes what is
+// trained (train/config_change.h). Writes nothing. config: with resolve_vocabulary() applied.
 ResumePlan plan_resume(const ResumeSource& source, bool branches, const RunConfig& config,
                        const TokenFile& train_file, const TokenFile& valid_file);
 

@@ -25,10 +25,12 @@ namespace {
 namespace fs = std::filesystem;
 
 // Trains in the folder, whose lock is held, to the end or to a signal.
-int train_in(const fs::path& folder, Trainer& trainer) {
-  const StopSignal stop;
+int train_in(const fs::path& folder, Trainer& trainer, const RunLock& lock, const StopSignal& stop) {
   try {
-    trainer.run(folder, [&] { return stop.received() != 0; });
+    trainer.run(folder, [&] {
+      lock.require_held();
+      return stop.received() != 0;
+    });
   } catch (const TrainingFailed& failure) {
     spdlog::error("{}", failure.what());
     return kExitFailure;
@@ -44,12 +46,18 @@ void check_disk(const RunConfig& config, const Trainer& trainer) {
   check_free_space(config.base.output, checkpoint_disk(config.base, trainer.parameters()));
 }
 
+// Before anything is written.
+void stop_early(const StopSignal& stop) {
+  if (stop.received() != 0) throw Interrupted(fmt::format("{} before the first step", stop.name()));
+}
+
 int start_run(const RunConfig& config, const TokenFile& train_file, const TokenFile& valid_file,
-              const torch::Device& device) {
+              const torch::Device& device, const StopSignal& stop) {
   const fs::path folder = config.base.output;
   refuse_existing_run(folder);
   Trainer trainer(config, train_file, valid_file, device);  // settings that fail here leave no folder behind
   check_disk(config, trainer);
+  stop_early(stop);
   NewFolder made(folder);
   const RunLock lock(folder);
   refuse_existing_run(folder);  // another process may have begun one meanwhile
@@ -61,15 +69,20 @@ int start_run(const RunConfig& config, const TokenFile& train_file, const TokenF
   }
   made.keep();
   add_log_file(folder / "log.txt");
-  return train_in(folder, trainer);
+  return train_in(folder, trainer, lock, stop);
+}
+
+// Does the run go on in another folder than the source's?
+bool branches_off(const ResumeSource& source, const RunConfig& config) {
+  std::error_code missing;
+  return !fs::equivalent(config.base.output, source.run_folder, missing);
 }
 
 // source: found already; config.base.output: the folder to go on in.
 int resume_run(const ResumeSource& source, const RunConfig& config, const TokenFile& train_file,
-               const TokenFile& valid_file, const torch::Device& device) {
+               const TokenFile& valid_file, const torch::Device& device, const StopSignal& stop) {
   const fs::path folder = config.base.output;
-  std::error_code missing;
-  const bool branches = !fs::equivalent(folder, source.run_folder, missing);
+  const bool branches = branches_off(source, config);
   std::optional<RunLock> lock;
   if (branches) {
     refuse_existing_run(folder);
@@ -86,6 +99,7 @@ int resume_run(const ResumeSource& source, const RunConfig& config, const TokenF
   Trainer trainer(config, train_file, valid_file, device);
   check_disk(config, trainer);
   if (plan.checkpoint) trainer.restore(*plan.checkpoint, plan.state);
+  stop_early(stop);
   if (branches) {
     branch_off(plan, config);
     lock.emplace(folder);
@@ -99,7 +113,23 @@ int resume_run(const ResumeSource& source, const RunConfig& config, const TokenF
     spdlog::warn("{} has no complete checkpoint: the run starts over from step 0", folder.string());
   }
   for (const std::string& note : plan.notes) spdlog::warn("{}", note);
-  return train_in(folder, trainer);
+  return train_in(folder, trainer, *lock, stop);
+}
+
+// What --resume would do; UserError where it would be refused.
+void describe_resume(const ResumeSource& source, const RunConfig& config, const TokenFile& train_file,
+                     const TokenFile& valid_file) {
+  const bool branches = branches_off(source, config);
+  if (branches) refuse_existing_run(config.base.output);
+  const ResumePlan plan = plan_resume(source, branches, config, train_file, valid_file);
+  for (const std::string& note : plan.notes) spdlog::warn("{}", note);
+  if (plan.finished) {
+    fmt::print("the run {} is finished, at step {}\n", source.run_folder.string(), plan.state.step);
+  } else if (plan.checkpoint) {
+    fmt::print("would go on at step {} from {}\n", plan.state.step, plan.checkpoint->string());
+  } else {
+    fmt::print("would start over: no checkpoint of {} was saved yet\n", source.run_folder.string());
+  }
 }
 
 // Settings that are legal, and seldom meant.
@@ -119,6 +149,7 @@ void warn_of_traps(const RunSettings& settings) {
 }  // namespace
 
 int run_train_command(const TrainCommand& command) {
+  const StopSignal stop;
   std::optional<ResumeSource> source;
   if (!command.resume_from.empty()) source = find_run(command.resume_from);
   std::vector<std::string> assignments = command.assignments;
@@ -126,7 +157,7 @@ int run_train_command(const TrainCommand& command) {
   RunConfig config = load_run_config(
       source && command.config.empty() ? source->config().string() : command.config, assignments);
   if (!command.output.empty()) {
-    config.base.output = command.output;
+    config.base.output = without_end_slash(command.output).string();
   } else if (source) {
     config.base.output = source->run_folder.string();
   }
@@ -144,11 +175,12 @@ int run_train_command(const TrainCommand& command) {
   warn_of_traps(config.base);
   check_before_start(config, valid_file, device);
   if (command.dry_run) {
+    if (source) describe_resume(*source, config, train_file, valid_file);
     fmt::print("{}", dry_run(config, train_file, valid_file, device));
     return kExitOk;
   }
-  if (source) return resume_run(*source, config, train_file, valid_file, device);
-  return start_run(config, train_file, valid_file, device);
+  if (source) return resume_run(*source, config, train_file, valid_file, device, stop);
+  return start_run(config, train_file, valid_file, device, stop);
 }
 
 }  // namespace rse

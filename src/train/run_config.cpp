@@ -193,8 +193,9 @@ TokenFile open_token_file(const std::string& path, const char* key) {
         key);
   }
   if (!fs::exists(path)) {
-    throw_user_error("{}: '{}' does not exist: expected a token file (make one with: rse-data prepare)", key,
-                     path);
+    const std::string from = fs::path(path).is_absolute() ? "" : " in " + fs::current_path().string();
+    throw_user_error("{}: '{}' does not exist{}: expected a token file (make one with: rse-data prepare)",
+                     key, path, from);
   }
   TokenFile file(path);
   if (fs::file_size(path) <= kVerifiedOnOpening) file.verify();

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -28,12 +29,16 @@ void refuse_existing_run(const fs::path& folder) {
 }
 
 void require_run(const fs::path& folder) {
+  if (fs::exists(folder / "COMPLETE") || fs::exists(folder / "trainer.json")) {
+    throw_user_error("--resume: {} is a checkpoint outside its run: expected RUN or RUN/checkpoints/step-N",
+                     folder.string());
+  }
   if (fs::is_regular_file(folder / "config.yaml")) return;
   throw_user_error("--resume: {} holds no run (no config.yaml in it): expected a run folder",
                    folder.string());
 }
 
-RunLock::RunLock(const fs::path& folder) {
+RunLock::RunLock(const fs::path& folder) : path_(fs::absolute(folder) / "run.lock") {
   const fs::path path = folder / "run.lock";
   descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (descriptor_ < 0) throw_user_error("cannot open {}: {}", path.string(), std::strerror(errno));
@@ -56,6 +61,19 @@ RunLock::RunLock(const fs::path& folder) {
 }
 
 RunLock::~RunLock() { ::close(descriptor_); }
+
+void RunLock::require_held() const {
+  struct stat mine {
+  }, there{};
+  if (::fstat(descriptor_, &mine) == 0 && ::stat(path_.c_str(), &there) == 0 && mine.st_dev == there.st_dev &&
+      mine.st_ino == there.st_ino) {
+    return;
+  }
+  throw_user_error(
+      "run folder {} was removed, moved or replaced while it was trained in: nothing more is "
+      "written",
+      path_.parent_path().string());
+}
 
 void remove_leftovers(const fs::path& folder) {
   std::vector<fs::path> leftovers;

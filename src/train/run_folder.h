@@ -17,7 +17,7 @@ namespace rse {
 // UserError naming --resume where `folder` holds a run: such a folder is never overwritten.
 void refuse_existing_run(const std::filesystem::path& folder);
 
-// UserError where `folder` holds no run.
+// UserError where `folder` holds no run, or is a checkpoint.
 void require_run(const std::filesystem::path& folder);
 
 // One process's right to write into a run folder: an exclusive lock on run.lock, which the kernel gives back
@@ -30,7 +30,12 @@ class RunLock {
   RunLock(const RunLock&) = delete;
   RunLock& operator=(const RunLock&) = delete;
 
+  // UserError where the folder's run.lock is no longer the one held: the folder was moved, removed or
+  // replaced.
+  void require_held() const;
+
  private:
+  std::filesystem::path path_;
   int descriptor_ = -1;
 };
 

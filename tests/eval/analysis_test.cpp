@@ -153,7 +153,7 @@ TEST(Verdict, NeedsFiveSeeds) {
   EXPECT_EQ(three.comparisons.back().verdict, Verdict::kNotEnoughSeeds);
   EXPECT_DOUBLE_EQ(three.comparisons.back().p, 0.25);
   EXPECT_THAT(findings(three),
-              Contains(HasSubstr("rse and rope: not enough seeds (3; at least 5) for a verdict")));
+              Contains(HasSubstr("rse and rope: not enough seeds (3; at least 5, and ")));
   EXPECT_THAT(findings(three), Each(Not(HasSubstr("is better"))));
 }
 
@@ -209,7 +209,7 @@ TEST(Findings, SayWhatTheIntervalsAllow) {
   EXPECT_THAT(words, Contains(AllOf(HasSubstr("worse against its control"), HasSubstr("length does harm"))));
   EXPECT_THAT(words,
               Contains(AllOf(HasSubstr("same against its control"), HasSubstr("no use of distant context"))));
-  EXPECT_THAT(words, Contains(HasSubstr("not enough seeds (1; at least 5)")));
+  EXPECT_THAT(words, Contains(HasSubstr("not enough seeds (1; at least 5, and ")));
 }
 
 TEST(Findings, AWideIntervalAroundZeroIsUndecided) {
@@ -237,7 +237,7 @@ TEST(ResultTable, HasARowForEachReplicaAndLength) {
   const std::string rows = table.substr(0, table.find("240 targets in 40 documents"));
   EXPECT_EQ(std::count(rows.begin(), rows.end(), '\n'), 1 + 2 * 2 * 3);
   EXPECT_THAT(table, HasSubstr("minus NLL at 8"));
-  EXPECT_THAT(table, HasSubstr("not enough seeds (2; at least 5)"));
+  EXPECT_THAT(table, HasSubstr("not enough seeds (2; at least 5, and "));
 }
 
 TEST(EvaluationJson, HoldsEverything) {
