@@ -34,10 +34,6 @@ json completion_mark(const fs::path& folder) {
   return {{"version", kFormatVersion}, {"files", files}};
 }
 
-fs::path model_file(const fs::path& folder, const Replica& replica) {
-  return folder / (replica.label() + ".model.safetensors");
-}
-
 fs::path optimizer_file(const fs::path& folder, const Replica& replica) {
   return folder / (replica.label() + ".optimizer.safetensors");
 }
@@ -45,7 +41,7 @@ fs::path optimizer_file(const fs::path& folder, const Replica& replica) {
 void write_files(const fs::path& folder, const RunProgress& progress, const std::vector<Replica*>& replicas,
                  const std::string& config_yaml, std::string_view tokenizer_model) {
   for (const Replica* replica : replicas) {
-    write_safetensors(model_file(folder, *replica), replica->weights(), {{"format", "pt"}});
+    write_safetensors(model_file(folder, replica->label()), replica->weights(), {{"format", "pt"}});
     write_safetensors(optimizer_file(folder, *replica), replica->optimizer().state());
   }
   write_trainer_state(folder, progress, replicas);
@@ -55,6 +51,10 @@ void write_files(const fs::path& folder, const RunProgress& progress, const std:
 }
 
 }  // namespace
+
+fs::path model_file(const fs::path& checkpoint, const std::string& label) {
+  return checkpoint / (label + ".model.safetensors");
+}
 
 fs::path checkpoint_folder(const fs::path& run_folder, int64_t step) {
   return run_folder / "checkpoints" / fmt::format("step-{}", step);
@@ -143,7 +143,7 @@ void load_replica(const fs::path& checkpoint, const TrainerState& state, Replica
     throw_user_error("{}: no state of arm {}, seed {}", checkpoint.string(), replica.arm().name,
                      replica.seed());
   }
-  replica.load(model_file(checkpoint, replica), optimizer_file(checkpoint, replica));
+  replica.load(model_file(checkpoint, replica.label()), optimizer_file(checkpoint, replica));
   replica.counters = found->counters;
 }
 

@@ -32,6 +32,9 @@ std::filesystem::path save_checkpoint(const std::filesystem::path& run_folder, c
 std::vector<int64_t> complete_checkpoints(const std::filesystem::path& run_folder);
 std::filesystem::path checkpoint_folder(const std::filesystem::path& run_folder, int64_t step);
 
+// The weights of a replica (Replica::label()) in a checkpoint's folder.
+std::filesystem::path model_file(const std::filesystem::path& checkpoint, const std::string& label);
+
 // N of a folder named step-N; none for other names.
 std::optional<int64_t> checkpoint_step(const std::filesystem::path& folder);
 // True where the folder has its mark. Its files are not read.

@@ -31,7 +31,11 @@ Replica::Replica(const ArmConfig& arm, uint64_t seed, const TrainConfig& train, 
       encoder_(make_encoder(arm, seed, device)),
       optimizer_(make_optimizer_groups(*encoder_, arm.has_decay()), train.adamw()) {}
 
-std::string Replica::label() const { return fmt::format("{}.seed{}", arm_.name, seed_); }
+std::string replica_label(const std::string& arm, uint64_t seed) {
+  return fmt::format("{}.seed{}", arm, seed);
+}
+
+std::string Replica::label() const { return replica_label(arm_.name, seed_); }
 
 LearningRates Replica::rates(int64_t step) const {
   const double factor = train_.schedule_of_run().factor(step);

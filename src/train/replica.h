@@ -56,6 +56,9 @@ struct UpdateResult {
   int64_t peak_bytes = -1;  // above what was allocated before the update; -1: not counted
 };
 
+// "rse.seed1": names files and TensorBoard runs.
+std::string replica_label(const std::string& arm, uint64_t seed);
+
 class Replica {
  public:
   Replica(const ArmConfig& arm, uint64_t seed, const TrainConfig& train, const torch::Device& device);
@@ -80,7 +83,7 @@ class Replica {
 
   const ArmConfig& arm() const { return arm_; }
   uint64_t seed() const { return seed_; }
-  std::string label() const;  // "rse.seed1": names files and TensorBoard runs
+  std::string label() const;  // replica_label()
   Encoder& encoder() { return encoder_; }
   const AdamW& optimizer() const { return optimizer_; }
   const torch::Device& device() const { return device_; }

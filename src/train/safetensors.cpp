@@ -68,9 +68,10 @@ void write_safetensors(const fs::path& path, const NamedTensors& tensors,
   file.commit();
 }
 
-SafetensorsContent read_safetensors(const fs::path& path) {
-  const MappedFile file(path);
-  SafetensorsHeader header = parse_safetensors_header(file.data(), file.size(), path);
+SafetensorsContent read_safetensors(const fs::path& path) { return read_safetensors(MappedFile(path)); }
+
+SafetensorsContent read_safetensors(const MappedFile& file) {
+  SafetensorsHeader header = parse_safetensors_header(file.data(), file.size(), file.path());
   const std::byte* data = file.data() + header.data_begin;
   SafetensorsContent content;
   content.metadata = std::move(header.metadata);

@@ -15,6 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/file.h"
+
 namespace rse {
 
 using NamedTensors = std::vector<std::pair<std::string, torch::Tensor>>;
@@ -30,6 +32,7 @@ struct SafetensorsContent {
 };
 
 SafetensorsContent read_safetensors(const std::filesystem::path& path);
+SafetensorsContent read_safetensors(const MappedFile& file);
 
 // The tensor `name` of `content` with the shape and dtype of `like`; UserError naming `path` otherwise.
 torch::Tensor expect_tensor(const SafetensorsContent& content, const std::string& name,

@@ -31,12 +31,10 @@ int64_t choose_step(const fs::path& folder, std::optional<int64_t> wanted) {
   return *wanted;
 }
 
-}  // namespace
-
-TrainedRun open_trained_run(const fs::path& folder, std::optional<int64_t> step) {
+TrainedRun open_checkpoint(const fs::path& folder, int64_t step) {
   TrainedRun run;
   run.folder = folder;
-  run.checkpoint = checkpoint_folder(folder, choose_step(folder, step));
+  run.checkpoint = checkpoint_folder(folder, step);
   verify_checkpoint(run.checkpoint);
   run.state = read_trainer_state(run.checkpoint);
   const fs::path config = run.checkpoint / "config.yaml";  // the run folder's may be of a later step
@@ -44,7 +42,25 @@ TrainedRun open_trained_run(const fs::path& folder, std::optional<int64_t> step)
   run.config = make_run_config(parse_config(run.configuration, config.string()), config);
   const std::string tokenizer = read_file(run.checkpoint / "tokenizer.model");
   run.tokenizer_hash = xxh64(tokenizer.data(), tokenizer.size());
+  for (const ReplicaState& replica : run.state.replicas) {
+    const std::string label = replica_label(replica.arm, replica.seed);
+    run.models[label] = std::make_shared<const MappedFile>(model_file(run.checkpoint, label));
+  }
   return run;
+}
+
+}  // namespace
+
+TrainedRun open_trained_run(const fs::path& folder, std::optional<int64_t> step) {
+  while (true) {
+    const int64_t chosen = choose_step(folder, step);
+    try {
+      return open_checkpoint(folder, chosen);
+    } catch (const UserError&) {
+      // A run that trains makes newer checkpoints and removes this one: that is no error of the newest.
+      if (step || is_complete_checkpoint(checkpoint_folder(folder, chosen))) throw;
+    }
+  }
 }
 
 void check_same_tokenizer(const TrainedRun& run, const TokenFile& file) {
@@ -56,15 +72,14 @@ void check_same_tokenizer(const TrainedRun& run, const TokenFile& file) {
 
 Encoder load_encoder(const TrainedRun& run, const std::string& arm, uint64_t seed, const ModelConfig& model,
                      const torch::Device& device) {
-  const auto& replicas = run.state.replicas;
-  if (std::none_of(replicas.begin(), replicas.end(),
-                   [&](const ReplicaState& replica) { return replica.arm == arm && replica.seed == seed; })) {
+  const auto found = run.models.find(replica_label(arm, seed));
+  if (found == run.models.end()) {
     throw_user_error("{}: no state of arm {}, seed {}", run.checkpoint.string(), arm, seed);
   }
   Encoder encoder(model);
   const NamedTensors weights = weights_of(*encoder);
-  const fs::path file = run.checkpoint / fmt::format("{}.seed{}.model.safetensors", arm, seed);
-  set_tensors(weights, expect_tensors(read_safetensors(file), weights, file));
+  const MappedFile& file = *found->second;
+  set_tensors(weights, expect_tensors(read_safetensors(file), weights, file.path()));
   encoder->to(device);
   return encoder;
 }

@@ -9,9 +9,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
+#include <memory>
 #include <optional>
 #include <string>
 
+#include "core/file.h"
 #include "data/token_file.h"
 #include "nn/encoder.h"
 #include "train/checkpoint.h"
@@ -26,13 +29,15 @@ struct TrainedRun {
   std::string configuration;  // its text
   TrainerState state;
   uint64_t tokenizer_hash = 0;
+  // Weights by replica ("rse.seed1"), mapped: a run that goes on may remove the checkpoint meanwhile.
+  std::map<std::string, std::shared_ptr<const MappedFile>> models;
 
   int64_t trained_length() const { return config.base.data.seq_len; }
 };
 
-// step: absent, the newest complete checkpoint. Every file of the checkpoint is read and compared with its
-// checksum. UserError naming the folder or file: no run folder, no complete checkpoint (of that step), a
-// damaged file.
+// step: absent, the newest complete checkpoint, chosen again where the run removes it meanwhile. Every file
+// of the checkpoint is read and compared with its checksum. UserError naming the folder or file: no run
+// folder, no complete checkpoint (of that step), a damaged file.
 TrainedRun open_trained_run(const std::filesystem::path& folder, std::optional<int64_t> step);
 
 // UserError where `file` was made with another tokenizer than the run's.

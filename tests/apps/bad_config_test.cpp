@@ -76,7 +76,7 @@ const BadText kTexts[] = {
      {"c.yaml:2: model.layers: '999", "..."}},
     {"AVeryLongKey",
      "model:\n  ? " + std::string(900000, 'x') + "\n  : 1\n",
-     {"c.yaml:3: unknown key 'model.xxx"}},
+     {"c.yaml:2: a key of 900000 bytes: expected at most 128"}},
     {"ALineFeedInAKey", "model: {\"la\\nyers\": 1}\n", {"c.yaml:1: unknown key 'model.la\\x0Ayers'"}},
     {"ALineFeedInAValue", "model: {layers: \"1\\n2\"}\n", {"c.yaml:1: model.layers: '1\\x0A2'"}},
     {"TenMegabytesOfBrackets", std::string(10 << 20, '['), {"c.yaml", "10485760 bytes", "at most 1048576"}},

@@ -152,8 +152,7 @@ TEST(Verdict, NeedsFiveSeeds) {
   const Analysis three = analysis_of_changes({{"rse", -0.1}, {"rope", 0.1}}, 3);
   EXPECT_EQ(three.comparisons.back().verdict, Verdict::kNotEnoughSeeds);
   EXPECT_DOUBLE_EQ(three.comparisons.back().p, 0.25);
-  EXPECT_THAT(findings(three),
-              Contains(HasSubstr("rse and rope: not enough seeds (3; at least 5, and ")));
+  EXPECT_THAT(findings(three), Contains(HasSubstr("rse and rope: not enough seeds (3; at least 5, and ")));
   EXPECT_THAT(findings(three), Each(Not(HasSubstr("is better"))));
 }
 

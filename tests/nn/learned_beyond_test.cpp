@@ -29,6 +29,29 @@ torch::Tensor row_at(const torch::Tensor& table, double place) {
   return table[below] * (1.0 - share) + table[below + 1] * share;
 }
 
+TEST(LearnedBeyond, RowsThatWereNotTrainedAreNeverUsed) {
+  constexpr int64_t kTrained = 9;
+  for (const BeyondTable beyond : {BeyondTable::kClamp, BeyondTable::kTile, BeyondTable::kInterpolate}) {
+    ModelConfig config = small_config(PositionKind::kLearned);
+    config.position.learned.beyond = beyond;
+    config.position.learned.trained_positions = kTrained;
+    const auto all = make_position_method(config);
+    all->initialize(5);
+    config.position.learned.max_positions = kTrained;
+    config.position.learned.trained_positions = 0;
+    const auto cut = make_position_method(config);
+    torch::NoGradGuard no_grad;
+    cut->named_parameters()["table"].copy_(all->named_parameters()["table"].narrow(0, 0, kTrained));
+    for (const std::vector<int32_t>& borders : {std::vector<int32_t>{0, 20, 40}, {0, 5, 30}, {0, 9}}) {
+      const SequenceLayout layout = make_layout(borders, torch::kCPU);
+      EXPECT_TRUE(torch::equal(added(*all, layout), added(*cut, layout)));
+    }
+  }
+  ModelConfig config = small_config(PositionKind::kLearned);
+  config.position.learned.trained_positions = kTrained;
+  EXPECT_EQ(make_position_method(config)->max_positions(), kTrained);
+}
+
 TEST(LearnedBeyond, EachRuleGivesItsRows) {
   const std::vector<std::pair<BeyondTable, std::function<double(int64_t, int64_t)>>> rules = {
       {BeyondTable::kClamp, [](int64_t p, int64_t) { return std::min<int64_t>(p, kRows - 1); }},

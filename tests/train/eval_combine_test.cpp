@@ -101,6 +101,50 @@ TEST_F(CombineTest, WhatDoesNotBelongTogetherIsRefused) {
   expect_error(combining({three, one}), "configuration: train.learning_rate: ");
 }
 
+TEST_F(CombineTest, TheSameDataMayHaveAnotherName) {
+  const std::string copy = toy_.toy.path("copy.bin").string();
+  fs::copy_file(toy_.data(), copy);
+  const std::string three = evaluated("3");
+  EXPECT_EQ(run_eval_command(combining({three, evaluated("1", [&](EvalCommand& c) { c.data = copy; })})),
+            kExitOk);
+}
+
+TEST_F(CombineTest, CostsFromDifferentDevicesAreNotAveraged) {
+  const std::string three = evaluated("3"), one = evaluated("1");
+  edit(one, [](json& all) {
+    for (json& cost : all["costs"]) cost["device"] = "another";
+  });
+  const EvalCommand command = combining({three, one});
+  EXPECT_EQ(run_eval_command(command), kExitOk);
+  const json cost = evaluation(command.output)["costs"][0];
+  EXPECT_EQ(cost["device"], "");
+  EXPECT_TRUE(cost["step_ms_median"].is_null());
+  EXPECT_GT(cost["parameters"], 0);
+}
+
+TEST_F(CombineTest, FoldersThatContradictThemselvesAreRefused) {
+  const std::string three = evaluated("3"), one = evaluated("1");
+  const std::string intact = read_file(fs::path(one) / "evaluation.json");
+  const auto expect_with = [&](const char* key, const json& value, const std::string& message) {
+    write_file_atomically(fs::path(one) / "evaluation.json", intact);
+    edit(one, [&](json& all) { all["protocol"][key] = value; });
+    expect_error(combining({one, three}), message);
+  };
+  expect_with("trained_length", 48, "the trained length among the lengths");
+  expect_with("lengths", json::array(), "the settings that evaluation.json names");
+  expect_with("lengths", json::array({32, 64, -128}), "lengths of at least 1");
+  expect_with("pieces", -5, "at least one piece");
+  expect_with("unigram_entropy", 0, "a unigram entropy above 0");
+  expect_with("targets", 1, "as many targets as evaluation.json says");
+  expect_with("masking", {{"seed", -1}}, "a seed of the masks of at least 0");
+  write_file_atomically(fs::path(one) / "evaluation.json", intact);
+  edit(one, [](json& all) { all["costs"] = json::array(); });
+  expect_error(combining({one, three}), "the costs of every arm");
+  write_file_atomically(fs::path(one) / "evaluation.json", intact);
+  edit(one, [](json& all) { all["replicas"] = json::array(); });
+  expect_error(combining({one, three}), "at least one replica");
+}
+
 TEST_F(CombineTest, DamagedFoldersAreNamed) {
   const std::string three = evaluated("3"), one = evaluated("1");
   const std::string intact = read_file(fs::path(one) / "evaluation.json");
@@ -111,7 +155,7 @@ TEST_F(CombineTest, DamagedFoldersAreNamed) {
     edit(one, [&](json& all) { all.erase(key); });
     expect_error(combining({three, one}), "evaluation.json: not an evaluation as rse-eval writes it");
     edit(one, [&](json& all) { all[key] = 7; });
-    expect_error(combining({three, one}), "evaluation.json: not an evaluation as rse-eval writes it");
+    expect_error(combining({three, one}), one);
   }
   write_file_atomically(fs::path(one) / "evaluation.json", intact.substr(0, intact.size() / 2));
   expect_error(combining({three, one}), "evaluation.json: expected an evaluation of format 1");

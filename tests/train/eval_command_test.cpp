@@ -8,6 +8,8 @@
 #include "eval/validation.h"
 #include "tests/train/toy_evaluation.h"
 #include "train/safetensors.h"
+#include "train/trained_run.h"
+#include "train/weights.h"
 
 namespace rse {
 namespace {
@@ -242,6 +244,51 @@ TEST_F(EvalCommandTest, BadFlagsEndBeforeAnythingIsWritten) {
   expect_error([](C& c) { c.data = "none.bin"; }, "--data: 'none.bin' does not exist");
 }
 
+TEST_F(EvalCommandTest, RowsBeyondTheTrainedLengthCountAsMissing) {
+  TrainedRun run;
+  run.config = toy_.toy.config("arms: {learned: {model: {position: {method: learned}}}}",
+                               {"data.seq_len=16", "model.position.learned.max_positions=64"});
+  EvalCommand command = toy_.command();
+  command.lengths = "16,64";
+  command.beyond = "";
+  const TokenFile file(toy_.data());
+  EXPECT_THAT([&] { make_eval_plan(command, run, file); },
+              ThrowsUserError("arm learned: its position table has 16 rows that were trained (of 64), the "
+                              "longest length is 64: expected --beyond clamp"));
+  command.beyond = "tile";
+  const EvalPlan plan = make_eval_plan(command, run, file);
+  EXPECT_EQ(plan.beyond, "tile");
+  EXPECT_EQ(plan.arms.at(0).model.position.learned.trained_positions, 16);
+}
+
+TEST_F(EvalCommandTest, MoreSeedsThanATestCanHoldAreRefusedAtOnce) {
+  std::string seeds = "1";
+  for (int seed = 2; seed <= 21; ++seed) seeds += fmt::format(", {}", seed);
+  TrainedRun run;
+  run.config = toy_.toy.config("arms: {a: {}, b: {model: {position: {method: rope}}}}",
+                               {"train.seeds=[" + seeds + "]"});
+  EvalCommand command = toy_.command();
+  const TokenFile file(toy_.data());
+  EXPECT_THAT([&] { make_eval_plan(command, run, file); },
+              ThrowsUserError("--seeds: 21 of them: expected at most 20"));
+  command.arms = "a";
+  EXPECT_EQ(make_eval_plan(command, run, file).replicas.size(), 21u);
+}
+
+TEST_F(EvalCommandTest, CostsAreOfTheSeedsThatWereEvaluated) {
+  const json summary = json::parse(read_file(toy_.run() / "summary.json"));
+  EvalCommand command = toy_.command();
+  command.arms = "rse";
+  command.seeds = "1";
+  EXPECT_EQ(run_eval_command(command), kExitOk);
+  const json cost = json::parse(read_file(toy_.run() / "evaluation-1" / "evaluation.json"))["costs"][0];
+  EXPECT_EQ(cost["device"], summary["device"]);
+  for (const json& row : summary["replicas"]) {
+    if (row["arm"] != "rse" || row["seed"] != 1) continue;
+    EXPECT_EQ(cost["step_ms_median"], row["step_ms_median"]);
+  }
+}
+
 TEST_F(EvalCommandTest, AnOddTrainedLengthHasNoControl) {
   TrainedRun run;
   run.config = toy_.toy.config("", {"data.seq_len=31"});
@@ -251,6 +298,17 @@ TEST_F(EvalCommandTest, AnOddTrainedLengthHasNoControl) {
   EXPECT_THAT([&] { make_eval_plan(command, run, file); }, ThrowsUserError("data.seq_len of the run: '31'"));
   command.control = false;
   EXPECT_EQ(make_eval_plan(command, run, file).protocol.control_window, 0);
+}
+
+TEST_F(EvalCommandTest, ARunThatGoesOnMayRemoveTheCheckpointMeanwhile) {
+  const TrainedRun run = open_trained_run(toy_.run(), std::nullopt);
+  const ArmConfig& arm = run.config.arms.at(2);
+  const NamedTensors before = weights_of(*load_encoder(run, "rse", 1, arm.model, torch::kCPU));
+  remove_tree(run.checkpoint);
+  const NamedTensors after = weights_of(*load_encoder(run, "rse", 1, arm.model, torch::kCPU));
+  ASSERT_EQ(after.size(), before.size());
+  for (size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(torch::equal(after[i].second, before[i].second));
+  EXPECT_EQ(open_trained_run(toy_.run(), std::nullopt).state.step, 2);
 }
 
 TEST_F(EvalCommandTest, DamagedOrForeignFilesAreNamed) {

