@@ -288,6 +288,7 @@ void set_config_value(ConfigNode& root, const std::string& assignment) {
     if (node->kind != ConfigNode::Kind::kMap) {
       *node = ConfigNode{};
       node->kind = ConfigNode::Kind::kMap;
+      node->where = where;
     }
     if (node->find(key) == nullptr) {
       node->entries.emplace_back(key, ConfigNode{});

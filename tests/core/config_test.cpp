@@ -130,6 +130,10 @@ TEST(Config, OverridesWinAndSayWhereTheyCameFrom) {
   set_config_value(tree, "count=many");
   EXPECT_THAT([&] { bind_config(tree, config); }, ThrowsUserError("--set count=many: count: 'many'"));
   EXPECT_THAT([&] { set_config_value(tree, "count"); }, ThrowsUserError("expected KEY=VALUE"));
+  ConfigNode misspelled = parse_config("", "f.yaml");
+  set_config_value(misspelled, "iner.rate=2");
+  EXPECT_THAT([&] { bind_config(misspelled, config); },
+              ThrowsUserError("--set iner.rate=2: unknown key 'iner' (did you mean 'inner'?)"));
   std::string deep = "a";
   for (int level = 1; level < kMaxConfigDepth; ++level) deep += ".a";
   EXPECT_NO_THROW(set_config_value(tree, deep + "=1"));
