@@ -1,6 +1,6 @@
 #include "eval/validation.h"
 
-#include <map>
+#include <numeric>
 
 namespace rse {
 
@@ -36,21 +36,10 @@ ValidationResult evaluate(const Encoder& encoder, const EvaluationSet& set,
         "validation: no target in {} pieces of {} tokens: expected more text or a "
         "higher masking probability",
         set.size(), set.piece_tokens());
-  std::map<int64_t, DocumentLoss> by_document;
   ValidationResult result;
   result.targets = losses.places.size();
-  for (size_t i = 0; i < losses.nll.size(); ++i) {
-    DocumentLoss& loss = by_document[losses.places.documents[i]];
-    loss.document = losses.places.documents[i];
-    ++loss.targets;
-    loss.mean_nll += losses.nll[i];
-    result.mean_nll += losses.nll[i];
-  }
-  result.mean_nll /= static_cast<double>(result.targets);
-  for (auto& [document, loss] : by_document) {
-    loss.mean_nll /= static_cast<double>(loss.targets);
-    result.documents.push_back(loss);
-  }
+  result.mean_nll =
+      std::accumulate(losses.nll.begin(), losses.nll.end(), 0.0) / static_cast<double>(result.targets);
   return result;
 }
 

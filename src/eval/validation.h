@@ -7,7 +7,6 @@
 #include <torch/torch.h>
 
 #include <cstdint>
-#include <vector>
 
 #include "core/config_binder.h"
 #include "data/evaluation_windows.h"
@@ -30,16 +29,9 @@ struct ValidationConfig {
   int64_t window(int64_t seq_len) const { return length == 0 ? seq_len : length; }
 };
 
-struct DocumentLoss {
-  int64_t document = 0;
-  int64_t targets = 0;
-  double mean_nll = 0;  // nats a target
-};
-
 struct ValidationResult {
   double mean_nll = 0;  // over all targets, nats a target
   int64_t targets = 0;
-  std::vector<DocumentLoss> documents;  // in file order, those that have targets
 };
 
 // The pieces that `config` asks for at the training length seq_len. file outlives the set. UserError naming
