@@ -133,7 +133,7 @@ TEST(Config, OverridesWinAndSayWhereTheyCameFrom) {
   ConfigNode misspelled = parse_config("", "f.yaml");
   set_config_value(misspelled, "iner.rate=2");
   EXPECT_THAT([&] { bind_config(misspelled, config); },
-              ThrowsUserError("--set iner.rate=2: unknown key 'iner' (did you mean 'inner'?)"));
+              ThrowsUserError("--set iner.rate=2: unknown key 'iner', did you mean 'inner'?"));
   std::string deep = "a";
   for (int level = 1; level < kMaxConfigDepth; ++level) deep += ".a";
   EXPECT_NO_THROW(set_config_value(tree, deep + "=1"));
