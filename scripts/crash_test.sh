@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Kills a tiny run N times with SIGKILL, at random moments of the process's life (drawn evenly from the first 70 % of an
-# undisturbed one's: resumed ones have less to do, and live shorter), resumes it each time, and compares
-# every run that reaches its end with one that was never disturbed: weights, optimizer state, counters, logged losses,
-# evaluations and summary must be equal bit for bit (times of steps apart), and nothing half-written may stay.
+# undisturbed one's: resumed ones have less to do, and live shorter; every fourth kill then waits until a checkpoint is
+# being written), resumes it each time, and compares every run that reaches its end with one that was never disturbed:
+# weights, optimizer state, counters, logged losses, evaluations and summary must be equal bit for bit (times of steps
+# apart), and nothing half-written may stay.
 #
 #   scripts/crash_test.sh 20                 twenty kills; the exit code says whether all ends were equal
 #   scripts/crash_test.sh 1000 --seed 7      the same moments again, as far as the machine's speed is the same
@@ -126,6 +127,11 @@ for name in sorted(expected.keys() | found.keys()):
 EOF
 }
 
+# Waits until a checkpoint is being written in folder $1, or the process is gone.
+await_saving() {
+  while kill -0 "$running" 2>/dev/null && ! compgen -G "$1/run/checkpoints/.step-*.tmp" >/dev/null; do :; done
+}
+
 ended=0 saving=0 removing=0 early=0 training=0 late=0 killed=0
 # Counts where the process was when it was killed, from what it left in folder $1.
 classify() {
@@ -156,6 +162,7 @@ while [ "$killed" -lt "$kills" ]; do
   start "$folder"
   delay=$((life * 7 / 10 * RANDOM / 32767))
   sleep "$((delay / 1000)).$(printf '%03d' $((delay % 1000)))"
+  [ $((killed % 4)) != 3 ] || await_saving "$folder"
   kill -9 "$running" 2>/dev/null || true
   finish
   case $status in
