@@ -13,7 +13,6 @@ endif()
 # LibTorch enables the CUDA language itself, so these are set before it is searched for.
 set(CMAKE_CUDA_STANDARD 17)
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
-set(CMAKE_CUDA_ARCHITECTURES ${RSE_CUDA_ARCHITECTURES})
 set(TORCH_CUDA_ARCH_LIST "8.0;9.0a")  # silences LibTorch's guess; our targets name their own
 
 find_package(Torch 2.11 QUIET)
@@ -21,7 +20,9 @@ if(NOT Torch_FOUND)
   message(FATAL_ERROR "LibTorch 2.11 was not found. Run scripts/setup.sh, or pass -DCMAKE_PREFIX_PATH=<libtorch> "
                       "(python3 -c 'import torch; print(torch.utils.cmake_prefix_path)').")
 endif()
-# LibTorch appends -gencode flags for its own guess to CMAKE_CUDA_FLAGS; targets here use CUDA_ARCHITECTURES.
+# LibTorch appends -gencode flags for its own guess to CMAKE_CUDA_FLAGS and switches CMAKE_CUDA_ARCHITECTURES off;
+# targets here use CUDA_ARCHITECTURES.
+set(CMAKE_CUDA_ARCHITECTURES ${RSE_CUDA_ARCHITECTURES})
 string(REGEX REPLACE "-gencode[ ;]*[^ ;]+" "" CMAKE_CUDA_FLAGS "${CMAKE_CUDA_FLAGS}")
 
 if(RSE_CUDA STREQUAL "OFF")

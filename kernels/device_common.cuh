@@ -1,0 +1,96 @@
+// What all attention kernels share on the device: which document a token or a row block belongs to,
+// conversions, and the instructions of the portable path (compute capability 8.0: cp.async, ldmatrix,
+// mma.sync).
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+#include <type_traits>
+
+#include "kernels/layout.h"
+
+namespace rse::kernels {
+
+struct Documents {
+  const int* cu_seqlens;  // null: one document
+  int documents, seq;
+  __device__ int begin(int d) const { return cu_seqlens == nullptr ? 0 : cu_seqlens[d]; }
+  __device__ int end(int d) const { return cu_seqlens == nullptr ? seq : cu_seqlens[d + 1]; }
+};
+
+inline Documents documents_of(const AttentionParams& p) {
+  return {p.cu_seqlens, static_cast<int>(p.documents), static_cast<int>(p.seq)};
+}
+
+struct RowBlock {
+  int begin, length, row;  // document's first token and length; the block's first row in it
+};
+
+// The largest document d with first(d) <= at; first never decreases.
+template <typename First>
+__device__ inline int last_not_after(int documents, int at, First first) {
+  int low = 0, high = documents - 1;
+  while (low < high) {
+    const int middle = (low + high + 1) / 2;
+    if (first(middle) <= at) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  return low;
+}
+
+__device__ inline RowBlock row_block(const Documents& docs, int block) {
+  const int d = last_not_after(docs.documents, block, [&](int i) { return docs.begin(i) / kRows + i; });
+  const int begin = docs.begin(d);
+  return {begin, docs.end(d) - begin, (block - begin / kRows - d) * kRows};
+}
+
+// The document of a token; empty documents hold none.
+__device__ inline int document_of(const Documents& docs, int token) {
+  return last_not_after(docs.documents, token, [&](int i) { return docs.begin(i); });
+}
+
+template <typename T>
+__device__ inline float to_float(T x) {
+  return static_cast<float>(x);
+}
+template <typename T>
+__device__ inline T from_float(float x) {
+  if constexpr (std::is_same_v<T, __nv_bfloat16>) {
+    return __float2bfloat16(x);
+  } else if constexpr (std::is_same_v<T, __half>) {
+    return __float2half(x);
+  } else {
+    return x;
+  }
+}
+
+__device__ inline float exp2_approx(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+__device__ inline float rcp_approx(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// The query's own key: beta_ii and what it leaves. Logits are cut at 2^60: neither overflows.
+struct OwnKey {
+  float beta, left;
+};
+__device__ inline OwnKey own_key(float logit, bool self_key) {
+  const float e = self_key ? exp2f(fminf(logit, 60.f)) : 0.f;
+  const float left = 1.f / (1.f + e);
+  return {e * left, left};
+}
+__device__ inline float stick_start(const OwnKey& own, bool shared, bool causal) {
+  return !shared ? 1.f : causal ? own.left : 0.5f * own.left;
+}
+
+}  // namespace rse::kernels

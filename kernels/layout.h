@@ -1,0 +1,101 @@
+// How the kernels lay a problem into their workspace: padded head sizes, row blocks, and the arrays in order.
+//
+// Row blocks: kRows consecutive queries of one document. Block b of document d (from token begin) has number
+// begin / kRows + d + b: known without a prefix sum, at the price of some empty numbers.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/attention.h"
+
+namespace rse::kernels {
+
+constexpr int kRows = 128;  // queries a block
+constexpr int kKeys = 64;   // keys a tile
+
+inline int64_t num_blocks(const AttentionParams& p) { return p.seq / kRows + p.documents; }
+inline int64_t num_items(const AttentionParams& p) { return num_blocks(p) * p.batch * p.heads; }
+inline int element_bytes(Dtype dtype) { return dtype == Dtype::kFloat32 ? 4 : 2; }
+
+// A bump allocator over the caller's workspace; with a null base it only counts.
+class Arena {
+ public:
+  explicit Arena(void* base) : base_(static_cast<char*>(base)) {}
+  template <typename T>
+  T* take(int64_t count) {
+    const int64_t at = used_;
+    used_ += (count * static_cast<int64_t>(sizeof(T)) + 255) / 256 * 256;
+    return reinterpret_cast<T*>(base_ + at);
+  }
+  char* take_bytes(int64_t bytes) { return take<char>(bytes); }
+  int64_t used() const { return used_; }
+
+ private:
+  char* base_;
+  int64_t used_ = 0;
+};
+
+// Rows: [batch * heads, seq]; matrices: rows x padded head_dim.
+struct Prepared {
+  void *query, *key, *value;                     // dtype; query and key rotated, query times scale * log2(e)
+  float* self_logit;                             // rows: x_ii times log2(e)
+  uint32_t *query_norm, *key_norm, *value_norm;  // largest norms as bits: [items], [batch * heads] twice
+  int* reach;                                    // [items]: keys a row of the block may need on one side
+  int2* order;                                   // [items]: {block, head}, most work first
+
+  Prepared(const AttentionParams& p, Arena& arena) {
+    const int64_t rows = p.batch * p.heads * p.seq, matrix = rows * padded_head_dim(p.head_dim);
+    query = arena.take_bytes(matrix * element_bytes(p.dtype));
+    key = arena.take_bytes(matrix * element_bytes(p.dtype));
+    value = arena.take_bytes(matrix * element_bytes(p.dtype));
+    self_logit = arena.take<float>(rows);
+    norms_bytes = (num_items(p) + 2 * p.batch * p.heads) * 4;
+    query_norm = arena.take<uint32_t>(num_items(p) + 2 * p.batch * p.heads);
+    key_norm = query_norm + num_items(p);
+    value_norm = key_norm + p.batch * p.heads;
+    reach = arena.take<int>(num_items(p));
+    order = arena.take<int2>(num_items(p));
+  }
+  int64_t norms_bytes;
+};
+
+// What forward keeps for backward: the value sums of the keys before a query, and of both sides, in float32.
+struct Saved {
+  float *left, *both;  // matrices; left: null where causal or nothing is kept, both: null where nothing is
+  Saved(const AttentionParams& p, void* base) {
+    const int64_t matrix = p.batch * p.heads * p.seq * padded_head_dim(p.head_dim);
+    left = p.causal ? nullptr : static_cast<float*>(base);
+    both = base == nullptr || p.causal ? static_cast<float*>(base) : left + matrix;
+  }
+};
+
+// Buffers into which dK and dV are added. Deterministic: one for each of `slots` groups of row blocks, each
+// walked in order by one thread block.
+inline int gradient_slots(const AttentionParams& p, int multiprocessors) {
+  if (!p.deterministic) return 1;
+  const int64_t wanted = (2 * multiprocessors + p.batch * p.heads - 1) / (p.batch * p.heads);
+  const int64_t most = wanted < 16 ? wanted : 16;
+  return static_cast<int>(most < num_blocks(p) ? most : num_blocks(p));
+}
+
+struct Accumulators {
+  void* grad_out;              // matrix of dtype
+  float4* row_state;           // rows: {T left, T right, |grad_out|, largest |d rem|}
+  float *query, *key, *value;  // matrices; key and value [slots]
+  float* decay;                // [items]
+  int slots;
+  int64_t matrix;
+  Accumulators(const AttentionParams& p, int multiprocessors, Arena& arena) {
+    const int64_t rows = p.batch * p.heads * p.seq;
+    matrix = rows * padded_head_dim(p.head_dim);
+    slots = gradient_slots(p, multiprocessors);
+    grad_out = arena.take_bytes(matrix * element_bytes(p.dtype));
+    row_state = arena.take<float4>(rows);
+    query = arena.take<float>(matrix);
+    key = arena.take<float>(2 * slots * matrix);
+    value = key + slots * matrix;
+    decay = arena.take<float>(num_items(p));
+  }
+};
+
+}  // namespace rse::kernels
