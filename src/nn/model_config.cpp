@@ -59,7 +59,8 @@ void PositionConfig::bind(ConfigBinder& b) {
 }
 
 void AttentionConfig::bind(ConfigBinder& b) {
-  b.choice("backend", backend, {{"auto", Backend::kAuto}, {"reference", Backend::kReference}});
+  b.choice("backend", backend,
+           {{"auto", Backend::kAuto}, {"reference", Backend::kReference}, {"portable", Backend::kPortable}});
   b.field("deterministic", deterministic);
 }
 

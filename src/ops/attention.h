@@ -21,9 +21,11 @@ enum class Mass { kPerSide, kShared };
 // What becomes of the end of a stick: dropped, or given to the query's own value.
 enum class Remainder { kDrop, kSelf };
 
-// Who computes. kAuto: the fastest for the device (CPU: the blocked SIMD kernel; CUDA: the composed reference
-// until there are kernels). kReference: composed from LibTorch operators in chunks of queries, on any device.
-enum class Backend { kAuto, kReference };
+// Who computes. kAuto: the fastest for the device (CPU: the blocked SIMD kernel; CUDA: kPortable where it
+// takes the inputs, else kReference). kReference: composed from LibTorch operators in chunks of queries, on
+// any device. kPortable: CUDA kernels on tensor cores (mma.sync), bfloat16 and float16, compute
+// capability 8.0 and newer.
+enum class Backend { kAuto, kReference, kPortable };
 
 struct AttentionOptions {
   bool causal = false;
@@ -61,8 +63,8 @@ AttentionResult attention(const torch::Tensor& query, const torch::Tensor& key, 
 // to on `device`, for the log.
 std::string describe_backend(Backend backend, const torch::Device& device);
 
-// The written names of the enumerations: "per_side", "shared"; "drop", "self"; "auto", "reference". UserError
-// for any other.
+// The written names of the enumerations: "per_side", "shared"; "drop", "self"; "auto", "reference",
+// "portable". UserError for any other.
 Mass parse_mass(const std::string& name);
 Remainder parse_remainder(const std::string& name);
 Backend parse_backend(const std::string& name);

@@ -191,6 +191,7 @@ AttentionProblem make_problem(const AttentionInputs& inputs, const std::vector<i
   problem.key = with_batch(inputs.key);
   problem.value = with_batch(inputs.value);
   problem.decay = inputs.decay.contiguous();
+  if (problem.packed) problem.cu_seqlens = inputs.cu_seqlens->contiguous();
   problem.options = options;
   problem.scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(problem.head_dim())));
   if (!problem.packed) {

@@ -5,6 +5,7 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -20,7 +21,8 @@ struct AttentionProblem {
   // Borders of the documents along seq, the same in every batch row: {0, seq} without cu_seqlens. Host
   // memory.
   std::vector<int64_t> borders;
-  bool packed = false;  // the caller gave cu_seqlens: outputs lose the batch axis
+  bool packed = false;       // the caller gave cu_seqlens: outputs lose the batch axis
+  torch::Tensor cu_seqlens;  // where packed: the same borders, int32, on the tensors' device, contiguous
   double scale = 0;
   AttentionOptions options;
 
@@ -29,6 +31,11 @@ struct AttentionProblem {
   int64_t heads() const { return query.size(2); }
   int64_t head_dim() const { return query.size(3); }
   int64_t sides() const { return options.causal ? 1 : 2; }
+  int64_t longest_document() const {
+    int64_t longest = 0;
+    for (size_t n = 0; n + 1 < borders.size(); ++n) longest = std::max(longest, borders[n + 1] - borders[n]);
+    return longest;
+  }
 };
 
 struct ForwardResult {
@@ -37,6 +44,7 @@ struct ForwardResult {
   torch::Tensor
       extent;  // [batch, heads, seq, sides], int32: how many keys of the side the row walked before
                // the rest was skipped (rows of one block share the farthest); backward walks the same
+  torch::Tensor saved;  // what else backward_cuda needs, float32 (backend.h); undefined for the others
 };
 
 struct Gradients {
@@ -60,6 +68,17 @@ const char* cpu_instruction_set();
 ForwardResult forward_reference(const AttentionProblem& problem);
 Gradients backward_reference(const AttentionProblem& problem, const ForwardResult& saved,
                              const torch::Tensor& grad_out, const torch::Tensor& grad_rem);
+
+// Tensor-core kernels; bfloat16 and float16 on CUDA, any strides with unit stride in head_dim, on the current
+// stream. save: backward will follow. A problem that the kernels do not take: UserError.
+ForwardResult forward_cuda(const AttentionProblem& problem, bool save);
+// saved: what forward_cuda returned with save, all contiguous. Deterministic where the options ask for it.
+Gradients backward_cuda(const AttentionProblem& problem, const ForwardResult& saved,
+                        const torch::Tensor& grad_out, const torch::Tensor& grad_rem);
+// Null where forward_cuda takes such inputs, else what it takes.
+const char* why_not_portable(const torch::Device& device, torch::ScalarType dtype, int64_t head_dim);
+// ForwardResult::saved for problem.options.backend, with undefined values.
+torch::Tensor empty_saved(const AttentionProblem& problem, bool save);
 
 // cos and sin of position * base^(-2d/head_dim), each [positions, head_dim / 2], computed in float64 and
 // rounded to `dtype`; cached a (base, head_dim, dtype, device) and grown to the longest sequence seen. Spec

@@ -2,6 +2,7 @@
 #include <torch/library.h>
 
 #include "core/check.h"
+#include "ops/backend.h"
 #include "ops/operator_call.h"
 
 namespace rse::ops {
@@ -23,15 +24,17 @@ struct SavedCall : torch::CustomClassHolder {
 class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
  public:
   static variable_list forward(AutogradContext* ctx, const Tensor& query, const Tensor& key,
-                               const Tensor& value, const Tensor& decay, const OperatorCall& call) {
+                               const Tensor& value, const Tensor& decay, const OperatorCall& call,
+                               bool save) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
-    auto [out, rem, extent] = call_attention_forward(query, key, value, decay, call);
+    auto [out, rem, extent, saved] = call_attention_forward(query, key, value, decay, call, save);
     ctx->set_materialize_grads(false);  // most callers leave rem's gradient undefined
-    ctx->mark_non_differentiable({extent});
-    ctx->save_for_backward({query, key, value, decay, call.cu_seqlens.value_or(Tensor()), out, rem, extent});
+    ctx->mark_non_differentiable({extent, saved});
+    ctx->save_for_backward(
+        {query, key, value, decay, call.cu_seqlens.value_or(Tensor()), out, rem, extent, saved});
     ctx->saved_data["call"] = c10::IValue::make_capsule(
         c10::make_intrusive<SavedCall>(call.borders, call.max_seqlen, call.options));
-    return {out, rem, extent};
+    return {out, rem, extent, saved};
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grad) {
@@ -44,9 +47,9 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
                             saved_call.borders, saved_call.max_seqlen, saved_call.options);
     const Tensor grad_out = grad[0].defined() ? grad[0] : torch::zeros_like(out);
     const std::optional<Tensor> grad_rem = grad[1].defined() ? std::optional<Tensor>(grad[1]) : std::nullopt;
-    auto [grad_query, grad_key, grad_value, grad_decay] =
-        call_attention_backward({grad_out, grad_rem, out, rem, extent}, query, key, value, decay, call);
-    return {grad_query, grad_key, grad_value, grad_decay, Tensor()};
+    auto [grad_query, grad_key, grad_value, grad_decay] = call_attention_backward(
+        {grad_out, grad_rem, out, rem, extent, saved[8]}, query, key, value, decay, call);
+    return {grad_query, grad_key, grad_value, grad_decay, Tensor(), Tensor()};
   }
 };
 
@@ -58,8 +61,9 @@ class BackwardOnce : public torch::autograd::Function<BackwardOnce> {
                                const Tensor& value, const Tensor& decay, const BackwardInputs& saved,
                                const OperatorCall& call) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
-    auto [grad_query, grad_key, grad_value, grad_decay] = call_attention_backward(
-        {grad_out, grad_rem, saved.out, saved.rem, saved.extent}, query, key, value, decay, call);
+    auto [grad_query, grad_key, grad_value, grad_decay] =
+        call_attention_backward({grad_out, grad_rem, saved.out, saved.rem, saved.extent, saved.saved}, query,
+                                key, value, decay, call);
     return {grad_query, grad_key, grad_value, grad_decay};
   }
 
@@ -71,10 +75,16 @@ class BackwardOnce : public torch::autograd::Function<BackwardOnce> {
 };
 
 struct AutogradKernels {
+  // Below this the device may be known no more (Meta) and no tensor requires a gradient: both are settled
+  // here.
   static ForwardTensors forward(const Tensor& query, const Tensor& key, const Tensor& value,
-                                const Tensor& decay, const OperatorCall& call) {
-    const variable_list result = AttentionFunction::apply(query, key, value, decay, call);
-    return {result[0], result[1], result[2]};
+                                const Tensor& decay, const OperatorCall& call, bool save) {
+    OperatorCall resolved = call;
+    resolved.options.backend = resolve_backend(call.options.backend, query);
+    const bool wanted = torch::GradMode::is_enabled() && (query.requires_grad() || key.requires_grad() ||
+                                                          value.requires_grad() || decay.requires_grad());
+    const variable_list result = AttentionFunction::apply(query, key, value, decay, resolved, save || wanted);
+    return {result[0], result[1], result[2], result[3]};
   }
 
   static BackwardTensors backward(const BackwardInputs& saved, const Tensor& query, const Tensor& key,

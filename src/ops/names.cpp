@@ -1,33 +1,38 @@
 #include <array>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
 #include "core/check.h"
 #include "ops/attention.h"
-#include "ops/attention_problem.h"
 
 namespace rse {
 namespace {
 
-template <typename Enum>
-using Names = std::array<std::pair<const char*, Enum>, 2>;
+template <typename Enum, size_t kCount>
+using Names = std::array<std::pair<const char*, Enum>, kCount>;
 
-constexpr Names<Mass> kMassNames{{{"per_side", Mass::kPerSide}, {"shared", Mass::kShared}}};
-constexpr Names<Remainder> kRemainderNames{{{"drop", Remainder::kDrop}, {"self", Remainder::kSelf}}};
-constexpr Names<Backend> kBackendNames{{{"auto", Backend::kAuto}, {"reference", Backend::kReference}}};
+constexpr Names<Mass, 2> kMassNames{{{"per_side", Mass::kPerSide}, {"shared", Mass::kShared}}};
+constexpr Names<Remainder, 2> kRemainderNames{{{"drop", Remainder::kDrop}, {"self", Remainder::kSelf}}};
+constexpr Names<Backend, 3> kBackendNames{
+    {{"auto", Backend::kAuto}, {"reference", Backend::kReference}, {"portable", Backend::kPortable}}};
 
-template <typename Enum>
-Enum parse(const char* argument, const std::string& name, const Names<Enum>& names) {
-  for (const auto& [known, value] : names) {
-    if (name == known) return value;
+template <typename Enum, size_t kCount>
+Enum parse(const char* argument, const std::string& name, const Names<Enum, kCount>& names) {
+  std::string expected;
+  for (size_t n = 0; n < kCount; ++n) {
+    if (name == names[n].first) return names[n].second;
+    expected += fmt::format("{}'{}'", n == 0 ? "" : n + 1 < kCount ? ", " : " or ", names[n].first);
   }
-  throw_user_error("attention: {} is '{}', expected '{}' or '{}'", argument, name, names[0].first,
-                   names[1].first);
+  throw_user_error("attention: {} is '{}', expected {}", argument, name, expected);
 }
 
-template <typename Enum>
-const char* name_of(Enum value, const Names<Enum>& names) {
-  return value == names[0].second ? names[0].first : names[1].first;
+template <typename Enum, size_t kCount>
+const char* name_of(Enum value, const Names<Enum, kCount>& names) {
+  for (const auto& [name, known] : names) {
+    if (value == known) return name;
+  }
+  throw std::logic_error("an enumerator without a name");
 }
 
 }  // namespace
@@ -38,12 +43,5 @@ Backend parse_backend(const std::string& name) { return parse("backend", name, k
 const char* to_string(Mass mass) { return name_of(mass, kMassNames); }
 const char* to_string(Remainder remainder) { return name_of(remainder, kRemainderNames); }
 const char* to_string(Backend backend) { return name_of(backend, kBackendNames); }
-
-std::string describe_backend(Backend backend, const torch::Device& device) {
-  if (backend == Backend::kAuto && device.is_cpu()) {
-    return fmt::format("cpu kernel ({})", ops::cpu_instruction_set());
-  }
-  return "reference (composed LibTorch operators)";
-}
 
 }  // namespace rse

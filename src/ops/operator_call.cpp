@@ -53,12 +53,12 @@ CallParameters::Tuple OperatorCall::parameters() const {
 }
 
 ForwardTensors call_attention_forward(const Tensor& query, const Tensor& key, const Tensor& value,
-                                      const Tensor& decay, const OperatorCall& call) {
+                                      const Tensor& decay, const OperatorCall& call, bool save) {
   using Signature = decltype(LowerOperators<void, CallParameters>::forward);
   static const auto handle =
       c10::Dispatcher::singleton().findSchemaOrThrow("rse::attention_forward", "").typed<Signature>();
   return std::apply(
-      [&](const auto&... parameters) { return handle.call(query, key, value, decay, parameters...); },
+      [&](const auto&... parameters) { return handle.call(query, key, value, decay, parameters..., save); },
       call.parameters());
 }
 
@@ -69,8 +69,8 @@ BackwardTensors call_attention_backward(const BackwardInputs& saved, const Tenso
       c10::Dispatcher::singleton().findSchemaOrThrow("rse::attention_backward", "").typed<Signature>();
   return std::apply(
       [&](const auto&... parameters) {
-        return handle.call(saved.grad_out, saved.grad_rem, saved.out, saved.rem, saved.extent, query, key,
-                           value, decay, parameters...);
+        return handle.call(saved.grad_out, saved.grad_rem, saved.out, saved.rem, saved.extent, saved.saved,
+                           query, key, value, decay, parameters...);
       },
       call.parameters());
 }
@@ -84,7 +84,7 @@ std::tuple<Tensor, Tensor> attention_operator(const Tensor& query, const Tensor&
                                               bool deterministic) {
   const OperatorCall call(cu_seqlens, {}, max_seqlen, causal, window, mass, self_key, remainder, rotary_base,
                           scale, skip_below, deterministic, to_string(Backend::kAuto));
-  auto [out, rem, extent] = call_attention_forward(query, key, value, decay, call);
+  auto [out, rem, extent, saved] = call_attention_forward(query, key, value, decay, call, /*save=*/false);
   return {out, rem};
 }
 
@@ -96,8 +96,8 @@ AttentionResult attention(const torch::Tensor& query, const torch::Tensor& key, 
                           const torch::Tensor& decay, const std::optional<torch::Tensor>& cu_seqlens,
                           int64_t max_seqlen, const AttentionOptions& options,
                           const std::vector<int64_t>& borders) {
-  auto [out, rem, extent] = ops::call_attention_forward(
-      query, key, value, decay, ops::OperatorCall(cu_seqlens, borders, max_seqlen, options));
+  auto [out, rem, extent, saved] = ops::call_attention_forward(
+      query, key, value, decay, ops::OperatorCall(cu_seqlens, borders, max_seqlen, options), /*save=*/false);
   return {out, rem};
 }
 

@@ -1,8 +1,10 @@
 // What the lower operators rse::attention_forward and rse::attention_backward take besides tensors with
 // gradients: their schema and their C++ parameter list, each written once.
 //
-//   rse::attention           (public)  = attention_forward without `extent`
-//   rse::attention_forward   -> (out, rem, extent); differentiable through attention_backward
+//   rse::attention           (public)  = attention_forward without `extent` and `saved`
+//   rse::attention_forward   -> (out, rem, extent, saved); differentiable through attention_backward. `save`
+//   says
+//                            that backward will follow, and autograd sets it where a gradient is wanted
 //   rse::attention_backward  -> gradients of query, key, value, decay; its own gradient is refused
 // All three are registered for CPU, CUDA, Meta and Autograd.
 #pragma once
@@ -51,7 +53,7 @@ struct OperatorCall {
   CallParameters::Tuple parameters() const;
 };
 
-using ForwardTensors = std::tuple<torch::Tensor, torch::Tensor, torch::Tensor>;
+using ForwardTensors = std::tuple<torch::Tensor, torch::Tensor, torch::Tensor, torch::Tensor>;
 using BackwardTensors = std::tuple<torch::Tensor, torch::Tensor, torch::Tensor, torch::Tensor>;
 
 // What attention_backward takes besides what attention_forward took.
@@ -61,12 +63,13 @@ struct BackwardInputs {
   const torch::Tensor& out;
   const torch::Tensor& rem;
   const torch::Tensor& extent;
+  const torch::Tensor& saved;
 };
 
 // Calls through the dispatcher, from where the thread's dispatch keys stand.
 ForwardTensors call_attention_forward(const torch::Tensor& query, const torch::Tensor& key,
                                       const torch::Tensor& value, const torch::Tensor& decay,
-                                      const OperatorCall& call);
+                                      const OperatorCall& call, bool save);
 BackwardTensors call_attention_backward(const BackwardInputs& saved, const torch::Tensor& query,
                                         const torch::Tensor& key, const torch::Tensor& value,
                                         const torch::Tensor& decay, const OperatorCall& call);
@@ -80,15 +83,16 @@ template <typename Kernels, typename... Parameters>
 struct LowerOperators<Kernels, ParameterList<Parameters...>> {
   static ForwardTensors forward(const torch::Tensor& query, const torch::Tensor& key,
                                 const torch::Tensor& value, const torch::Tensor& decay,
-                                Parameters... parameters) {
-    return Kernels::forward(query, key, value, decay, OperatorCall(parameters...));
+                                Parameters... parameters, bool save) {
+    return Kernels::forward(query, key, value, decay, OperatorCall(parameters...), save);
   }
   static BackwardTensors backward(const torch::Tensor& grad_out, const std::optional<torch::Tensor>& grad_rem,
                                   const torch::Tensor& out, const torch::Tensor& rem,
-                                  const torch::Tensor& extent, const torch::Tensor& query,
-                                  const torch::Tensor& key, const torch::Tensor& value,
-                                  const torch::Tensor& decay, Parameters... parameters) {
-    return Kernels::backward({grad_out, grad_rem, out, rem, extent}, query, key, value, decay,
+                                  const torch::Tensor& extent, const torch::Tensor& saved,
+                                  const torch::Tensor& query, const torch::Tensor& key,
+                                  const torch::Tensor& value, const torch::Tensor& decay,
+                                  Parameters... parameters) {
+    return Kernels::backward({grad_out, grad_rem, out, rem, extent, saved}, query, key, value, decay,
                              OperatorCall(parameters...));
   }
 };

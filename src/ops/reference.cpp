@@ -181,8 +181,10 @@ ForwardResult forward_reference(const AttentionProblem& problem) {
     group.scatter(torch::cat(group_rem, 2), rem);
     group.scatter(full_extent(problem, group, group_out.size(0)), extent);
   }
-  return {out.to(problem.query.scalar_type()), rem.transpose(1, 2).contiguous(),
-          extent.transpose(1, 2).contiguous()};
+  return {out.to(problem.query.scalar_type()),
+          rem.transpose(1, 2).contiguous(),
+          extent.transpose(1, 2).contiguous(),
+          {}};
 }
 
 Gradients backward_reference(const AttentionProblem& problem, const ForwardResult& saved,

@@ -4,7 +4,9 @@
 
 #include <string>
 
+#include "core/check.h"
 #include "ops/attention_checks.h"
+#include "ops/backend.h"
 #include "ops/operator_call.h"
 
 namespace rse::ops {
@@ -12,8 +14,44 @@ namespace {
 
 using torch::Tensor;
 
-bool uses_cpu_kernel(const AttentionProblem& problem) {
-  return problem.query.is_cpu() && problem.options.backend == Backend::kAuto;
+ForwardResult run_forward(const AttentionProblem& problem, bool save) {
+  switch (problem.options.backend) {
+    case Backend::kAuto:
+      return forward_cpu(problem);
+    case Backend::kReference:
+      return forward_reference(problem);
+    case Backend::kPortable:
+      return forward_cuda(problem, save);
+  }
+  RSE_ASSERT(false, "backend {}", static_cast<int>(problem.options.backend));
+}
+
+Gradients run_backward(const AttentionProblem& problem, const ForwardResult& saved, const Tensor& grad_out,
+                       const Tensor& grad_rem) {
+  switch (problem.options.backend) {
+    case Backend::kAuto:
+      return backward_cpu(problem, saved, grad_out, grad_rem);
+    case Backend::kReference:
+      return backward_reference(problem, saved, grad_out, grad_rem);
+    case Backend::kPortable:
+      return backward_cuda(problem, saved, grad_out, grad_rem);
+  }
+  RSE_ASSERT(false, "backend {}", static_cast<int>(problem.options.backend));
+}
+
+// The checked problem, its backend resolved: kAuto is the CPU kernel.
+AttentionProblem resolved_problem(const Tensor& query, const Tensor& key, const Tensor& value,
+                                  const Tensor& decay, const OperatorCall& call) {
+  AttentionProblem problem =
+      make_problem({query, key, value, decay, call.cu_seqlens}, call.borders, call.max_seqlen, call.options);
+  problem.options.backend = resolve_backend(call.options.backend, query);
+  if (problem.options.backend == Backend::kPortable) {
+    if (const char* why = why_not_portable(query.device(), query.scalar_type(), problem.head_dim())) {
+      throw_user_error("attention: backend is 'portable', but {}; query is {} on {}", why,
+                       torch::toString(query.scalar_type()), query.device().str());
+    }
+  }
+  return problem;
 }
 
 // Every tensor inside a kernel has the dtype it needs.
@@ -23,21 +61,22 @@ struct NoAutocast {
 
 struct DeviceKernels {
   static ForwardTensors forward(const Tensor& query, const Tensor& key, const Tensor& value,
-                                const Tensor& decay, const OperatorCall& call) {
+                                const Tensor& decay, const OperatorCall& call, bool save) {
     const NoAutocast no_autocast;
-    const AttentionProblem problem = make_problem({query, key, value, decay, call.cu_seqlens}, call.borders,
-                                                  call.max_seqlen, call.options);
-    if (query.numel() == 0) return empty_forward(problem);
-    ForwardResult result = uses_cpu_kernel(problem) ? forward_cpu(problem) : forward_reference(problem);
-    if (!problem.packed) return {result.out, result.rem, result.extent};
-    return {result.out.squeeze(0), result.rem.squeeze(0).transpose(0, 1).contiguous(), result.extent};
+    const AttentionProblem problem = resolved_problem(query, key, value, decay, call);
+    ForwardResult result = query.numel() == 0 ? empty_forward(problem) : run_forward(problem, save);
+    if (!result.saved.defined()) result.saved = empty_saved(problem, save);
+    if (problem.packed) {
+      result.out = result.out.squeeze(0);
+      result.rem = result.rem.squeeze(0).transpose(0, 1).contiguous();
+    }
+    return {result.out, result.rem, result.extent, result.saved};
   }
 
   static BackwardTensors backward(const BackwardInputs& saved, const Tensor& query, const Tensor& key,
                                   const Tensor& value, const Tensor& decay, const OperatorCall& call) {
     const NoAutocast no_autocast;
-    const AttentionProblem problem = make_problem({query, key, value, decay, call.cu_seqlens}, call.borders,
-                                                  call.max_seqlen, call.options);
+    const AttentionProblem problem = resolved_problem(query, key, value, decay, call);
     if (query.numel() == 0) {
       return {torch::empty_like(query), torch::empty_like(key), torch::empty_like(value),
               torch::zeros_like(decay)};
@@ -48,30 +87,30 @@ struct DeviceKernels {
     const auto rem_with_batch = [&](const Tensor& x) {
       return (problem.packed ? x.transpose(0, 1).unsqueeze(0) : x).contiguous();
     };
-    const ForwardResult result{with_batch(saved.out), rem_with_batch(saved.rem), saved.extent};
+    const ForwardResult result{with_batch(saved.out), rem_with_batch(saved.rem), saved.extent, saved.saved};
     const Tensor grad_out = with_batch(saved.grad_out);
     const Tensor grad_rem = saved.grad_rem ? rem_with_batch(*saved.grad_rem) : Tensor();
-    const Gradients grad = uses_cpu_kernel(problem) ? backward_cpu(problem, result, grad_out, grad_rem)
-                                                    : backward_reference(problem, result, grad_out, grad_rem);
+    const Gradients grad = run_backward(problem, result, grad_out, grad_rem);
     const auto as_input = [&](const Tensor& x) { return problem.packed ? x.squeeze(0) : x; };
     return {as_input(grad.query), as_input(grad.key), as_input(grad.value), grad.decay};
   }
 
  private:
-  static ForwardTensors empty_forward(const AttentionProblem& problem) {
-    const int64_t batch = problem.batch(), heads = problem.heads(), sides = problem.sides();
-    const Tensor out = torch::empty(problem.query.sizes(), problem.query.options());
-    const Tensor rem = torch::empty({batch, heads, problem.seq(), sides}, problem.decay.options());
-    return {problem.packed ? out.squeeze(0) : out,
-            problem.packed ? rem.squeeze(0).transpose(0, 1).contiguous() : rem,
-            torch::empty(rem.sizes(), rem.options().dtype(torch::kInt32))};
+  static ForwardResult empty_forward(const AttentionProblem& problem) {
+    const Tensor rem = torch::empty({problem.batch(), problem.heads(), problem.seq(), problem.sides()},
+                                    problem.decay.options());
+    return {torch::empty(problem.query.sizes(), problem.query.options()),
+            rem,
+            torch::empty(rem.sizes(), rem.options().dtype(torch::kInt32)),
+            {}};
   }
 };
 
-// Shapes only; sizes may be symbolic.
+// Shapes only; sizes may be symbolic. The device is not known: a backend still kAuto here is taken for one
+// that keeps nothing (autograd has resolved every call that keeps something).
 struct MetaKernels {
   static ForwardTensors forward(const Tensor& query, const Tensor& key, const Tensor& value,
-                                const Tensor& decay, const OperatorCall& call) {
+                                const Tensor& decay, const OperatorCall& call, bool save) {
     check_arguments({query, key, value, decay, call.cu_seqlens}, call.max_seqlen, call.options);
     const c10::SymInt sides = call.options.causal ? 1 : 2;
     const auto size = [&](int64_t dim) { return query.sym_size(dim); };
@@ -83,7 +122,9 @@ struct MetaKernels {
         packed ? std::vector<c10::SymInt>{size(0), size(1), sides} : extent_sizes;
     return {torch::empty_symint(query.sym_sizes(), query.options()),
             torch::empty_symint(rem_sizes, decay.options()),
-            torch::empty_symint(extent_sizes, query.options().dtype(torch::kInt32))};
+            torch::empty_symint(extent_sizes, query.options().dtype(torch::kInt32)),
+            torch::empty_symint(saved_sizes(query, packed, call.options, save),
+                                query.options().dtype(torch::kFloat32))};
   }
 
   static BackwardTensors backward(const BackwardInputs&, const Tensor& query, const Tensor& key,
@@ -101,9 +142,11 @@ TORCH_LIBRARY(rse, library) {
       "float rotary_base=10000.0, float? scale=None, float skip_below=1e-7, bool deterministic=False) "
       "-> (Tensor out, Tensor rem)");
   const std::string inputs = std::string("Tensor q, Tensor k, Tensor v, Tensor decay, ") + kCallSchema;
-  const std::string forward = "attention_forward(" + inputs + ") -> (Tensor out, Tensor rem, Tensor extent)";
+  const std::string forward =
+      "attention_forward(" + inputs + ", bool save) -> (Tensor out, Tensor rem, Tensor extent, Tensor saved)";
   const std::string backward =
-      "attention_backward(Tensor grad_out, Tensor? grad_rem, Tensor out, Tensor rem, Tensor extent, " +
+      "attention_backward(Tensor grad_out, Tensor? grad_rem, Tensor out, Tensor rem, Tensor extent, Tensor "
+      "saved, " +
       inputs + ") -> (Tensor grad_q, Tensor grad_k, Tensor grad_v, Tensor grad_decay)";
   library.def(forward.c_str());
   library.def(backward.c_str());

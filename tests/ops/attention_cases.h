@@ -14,11 +14,13 @@
 
 namespace rse {
 
-// Who computes, where.
+// Who computes, where, and what it takes.
 struct Target {
   std::string name;
   torch::DeviceType device;
   Backend backend;
+  std::vector<torch::ScalarType> dtypes = {torch::kFloat32, torch::kFloat64, torch::kBFloat16,
+                                           torch::kFloat16};  // the first: of tests that look at one
 };
 inline void PrintTo(const Target& target, std::ostream* stream) { *stream << target.name; }
 
@@ -42,6 +44,10 @@ struct Case {
   double query_scale = 1.5;                 // logits of about this size
   uint64_t seed = 1;
 };
+
+// Leaves NaN in the memory that the device's next tensors get, so that what a kernel does not write shows.
+// Nothing on the CPU.
+void poison_free_memory(torch::DeviceType device);
 
 // The inputs as the operator takes them, on the target's device, and what flows back into it.
 struct CaseTensors {

@@ -160,17 +160,38 @@ TEST(AttentionChecksTest, Names) {
   EXPECT_EQ(parse_mass("shared"), Mass::kShared);
   EXPECT_EQ(parse_remainder("self"), Remainder::kSelf);
   EXPECT_EQ(parse_backend("reference"), Backend::kReference);
+  EXPECT_EQ(parse_backend("portable"), Backend::kPortable);
+  EXPECT_STREQ(to_string(Backend::kPortable), "portable");
   EXPECT_STREQ(to_string(Mass::kPerSide), "per_side");
   EXPECT_THAT([] { parse_mass("half"); }, ThrowsUserError("mass is 'half', expected 'per_side' or 'shared'"));
   EXPECT_THAT([] { parse_remainder(""); }, ThrowsUserError("remainder is '', expected 'drop' or 'self'"));
   EXPECT_THAT([] { parse_backend("cuda"); },
-              ThrowsUserError("backend is 'cuda', expected 'auto' or 'reference'"));
+              ThrowsUserError("backend is 'cuda', expected 'auto', 'reference' or 'portable'"));
 }
 
 TEST(AttentionChecksTest, BackendsDescribeThemselves) {
   EXPECT_THAT(describe_backend(Backend::kAuto, torch::kCPU), testing::StartsWith("cpu kernel ("));
   EXPECT_EQ(describe_backend(Backend::kReference, torch::kCPU), "reference (composed LibTorch operators)");
-  EXPECT_EQ(describe_backend(Backend::kAuto, torch::kCUDA), "reference (composed LibTorch operators)");
+  EXPECT_THAT(describe_backend(Backend::kPortable, torch::kCUDA),
+              testing::StartsWith("portable CUDA kernels"));
+  if (!torch::cuda::is_available()) {
+    EXPECT_EQ(describe_backend(Backend::kAuto, torch::kCUDA), "reference (composed LibTorch operators)");
+  }
+}
+
+TEST(AttentionChecksTest, ForcedKernelsSayWhatTheyTake) {
+  expect_error(
+      {}, [](Call& c) { c.options.backend = Backend::kPortable; }, "backend is 'portable', but");
+}
+
+TEST(GpuAttentionChecksTest, ForcedKernelsSayWhatTheyTake) {
+  if (!torch::cuda::is_available()) GTEST_SKIP() << "no GPU";
+  const auto x = torch::zeros({1, 5, 2, 8}, torch::kCUDA), decay = torch::zeros({2}, torch::kCUDA);
+  AttentionOptions options;
+  options.backend = Backend::kPortable;
+  EXPECT_THAT([&] { attention(x, x, x, decay, std::nullopt, 0, options); },
+              ThrowsUserError("backend is 'portable', but the portable kernels take bfloat16 and float16; "
+                              "query is Float on cuda:0"));
 }
 
 }  // namespace

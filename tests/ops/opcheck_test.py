@@ -10,6 +10,7 @@ import unittest
 
 try:
     import torch
+    from torch.utils._triton import has_triton
 except ImportError:
     print("this Python has no torch")
     sys.exit(77)
@@ -34,6 +35,9 @@ def samples(device):
     """(name, positional arguments, keyword arguments) over every option of the schema."""
     yield "dense", inputs((2, 9, 2, 8), device=device), {}
     yield "float32", inputs((1, 7, 3, 16), torch.float32, device), {"causal": True, "remainder": "self"}
+    yield "float16 causal", inputs((2, 70, 2, 40), torch.float16, device), {"causal": True, "deterministic": True}
+    yield "bfloat16 packed", inputs((140, 6, 64), torch.bfloat16, device), {
+        "cu_seqlens": borders([0, 1, 1, 140], device), "mass": "shared", "remainder": "self"}
     yield "bfloat16", inputs((1, 6, 2, 8), torch.bfloat16, device), {"window": 3, "self_key": False}
     yield "packed", inputs((9, 2, 8), device=device), {
         "cu_seqlens": borders([0, 4, 4, 5, 9], device), "max_seqlen": 5, "mass": "shared"}
@@ -58,6 +62,31 @@ class OperatorTest(unittest.TestCase):
             for name, args, kwargs in samples(device):
                 with self.subTest(device=device, sample=name):
                     torch.library.opcheck(torch.ops.rse.attention.default, args, kwargs)
+
+    def test_compiled_is_eager(self):
+        """torch.compile sees shapes alone: those that Meta tells must be those that come."""
+        for device in DEVICES:
+            backends = ["aot_eager"] + (["inductor"] if device == "cuda" and has_triton() else [])
+            for backend in backends:
+                for name, args, kwargs in samples(device):
+                    with self.subTest(device=device, backend=backend, sample=name):
+                        torch._dynamo.reset()
+
+                        def scaled(*tensors):
+                            out, rem = torch.ops.rse.attention(*tensors, **kwargs)
+                            return 2 * out, rem + 1
+
+                        def results(function):
+                            outputs = function(*args)
+                            if not args[0].requires_grad:
+                                return list(outputs)
+                            return list(outputs) + list(
+                                torch.autograd.grad([x.square().sum() for x in outputs], args))
+
+                        for expected, found in zip(results(scaled), results(torch.compile(
+                                scaled, backend=backend, fullgraph=True))):
+                            self.assertEqual(found.stride(), expected.stride())
+                            torch.testing.assert_close(found, expected)
 
     def test_gradcheck(self):
         modes = [

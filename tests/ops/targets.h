@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "tests/ops/attention_cases.h"
@@ -16,7 +17,10 @@ inline std::vector<Target> cpu_targets() {
 }
 
 inline std::vector<Target> gpu_targets() {
-  return {{"auto", torch::kCUDA, Backend::kAuto}, {"reference", torch::kCUDA, Backend::kReference}};
+  return {{"auto", torch::kCUDA, Backend::kAuto},
+          {"reference", torch::kCUDA, Backend::kReference},
+          {"portable_bf16", torch::kCUDA, Backend::kPortable, {torch::kBFloat16}},
+          {"portable_fp16", torch::kCUDA, Backend::kPortable, {torch::kFloat16}}};
 }
 
 inline std::string target_name(const testing::TestParamInfo<Target>& info) { return info.param.name; }
@@ -27,6 +31,29 @@ class TargetTest : public testing::TestWithParam<Target> {
     if (GetParam().device == torch::kCUDA && !torch::cuda::is_available()) GTEST_SKIP() << "no GPU";
     // The reference is many small operators here: on a busy machine their threads only wait for each other.
     at::set_num_threads(GetParam().backend == Backend::kReference ? 1 : 2);
+  }
+
+  // A case of the target's first dtype. Sums of many random terms of both signs, as each head's dlambda is,
+  // lose relative precision where they cancel: 16-bit types get heads enough that not all of them do.
+  Case make_case() const {
+    Case c;
+    c.dtype = GetParam().dtypes.front();
+    if (low_precision()) c.heads = 6;
+    return c;
+  }
+
+  // Those of `wanted` that the target takes; all it takes where it takes none of them.
+  std::vector<torch::ScalarType> dtypes(const std::vector<torch::ScalarType>& wanted) const {
+    std::vector<torch::ScalarType> both;
+    for (const auto dtype : wanted) {
+      const auto& taken = GetParam().dtypes;
+      if (std::find(taken.begin(), taken.end(), dtype) != taken.end()) both.push_back(dtype);
+    }
+    return both.empty() ? GetParam().dtypes : both;
+  }
+
+  bool low_precision() const {
+    return GetParam().dtypes.front() == torch::kBFloat16 || GetParam().dtypes.front() == torch::kFloat16;
   }
 
   AttentionResult attend(const CaseTensors& t, AttentionOptions options) const {

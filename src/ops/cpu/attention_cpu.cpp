@@ -144,7 +144,7 @@ ForwardResult forward(const AttentionProblem& problem) {
                                               scratch);
                  }
                });
-  return {out.to(problem.query.scalar_type()), rem, extent};
+  return {out.to(problem.query.scalar_type()), rem, extent, {}};
 }
 
 template <typename T>
@@ -153,12 +153,6 @@ int64_t splits_of(const PackedProblem<T>& packed) {
   const auto blocks = static_cast<int64_t>(packed.blocks.size());
   return std::clamp<int64_t>((kWantedTasks + heads - 1) / heads, 1,
                              std::clamp<int64_t>(blocks, 1, kMaxSplits));
-}
-
-int64_t longest_document(const std::vector<int64_t>& borders) {
-  int64_t longest = 0;
-  for (size_t n = 0; n + 1 < borders.size(); ++n) longest = std::max(longest, borders[n + 1] - borders[n]);
-  return longest;
 }
 
 template <typename T>
@@ -176,7 +170,7 @@ Gradients backward(const AttentionProblem& problem, const ForwardResult& saved, 
   std::vector<double> decay_grads(all_heads * splits, 0.0);
 
   const int64_t scratch_size = kernels<T>().backward_scratch(
-      problem.head_dim(), max_tiles(longest_document(problem.borders), problem.options.window));
+      problem.head_dim(), max_tiles(problem.longest_document(), problem.options.window));
   // A block's dQ goes where its own queries lie: nobody else reads them.
   T* const to_query_grad = packed.query.template data_ptr<T>();
   const T* const from_out_grad = out_grad.const_data_ptr<T>();

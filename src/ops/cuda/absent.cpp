@@ -1,0 +1,19 @@
+// forward_cuda and backward_cuda of a build without a CUDA part.
+#include "core/check.h"
+#include "ops/attention_problem.h"
+
+namespace rse::ops {
+
+const char* why_not_portable(const torch::Device&, torch::ScalarType, int64_t) {
+  return "this program was built without its CUDA part";
+}
+
+// Not reached: why_not_portable refuses every call.
+ForwardResult forward_cuda(const AttentionProblem&, bool) { RSE_ASSERT(false, "no CUDA part"); }
+
+Gradients backward_cuda(const AttentionProblem&, const ForwardResult&, const torch::Tensor&,
+                        const torch::Tensor&) {
+  RSE_ASSERT(false, "no CUDA part");
+}
+
+}  // namespace rse::ops
