@@ -14,6 +14,8 @@ namespace {
 using torch::Tensor;
 using torch::indexing::Slice;
 
+constexpr double kFloatRounding = 2e-6;  // float32 results of size one, sums of a few hundred terms
+
 double max_difference(const Tensor& a, const Tensor& b) {
   return (a.to(torch::kFloat64) - b).abs().max().item<double>();
 }
@@ -35,7 +37,7 @@ class AttentionPropertyTest : public TargetTest {
       case torch::kFloat16:
         return 2e-3;
       default:
-        return 2e-6;
+        return kFloatRounding;
     }
   }
 };
@@ -203,9 +205,9 @@ TEST_P(AttentionPropertyTest, SaturatedLogitsAreExact) {
         rem.select(2, 0).select(2, 0).fill_(1);   // nothing before the first token
         rem.select(2, 49).select(2, 1).fill_(1);  // nothing after the last
       }
-      EXPECT_TRUE(torch::allclose(result.out, expected, 1e-2, 1e-6))
+      EXPECT_TRUE(torch::allclose(result.out, expected, 1e-2, low_precision() ? 1e-5 : 1e-6))
           << torch::toString(dtype) << " " << logit;
-      EXPECT_LE(max_difference(result.rem, rem), rounding());
+      EXPECT_LE(max_difference(result.rem, rem), kFloatRounding);
       for (const Tensor& grad : gradients(result, t)) EXPECT_TRUE(all_finite(grad));
     }
   }
@@ -246,7 +248,7 @@ TEST_P(AttentionPropertyTest, SkippingChangesNothingVisible) {
   dense.skip_below = 0;
   const AttentionResult skipped = attend(t, c.options), full = attend(t, dense);
   EXPECT_LE(max_difference(skipped.out, full.out), rounding());
-  EXPECT_LE(max_difference(skipped.rem, full.rem), rounding());
+  EXPECT_LE(max_difference(skipped.rem, full.rem), kFloatRounding);
   const auto skipped_grad = gradients(skipped, t), full_grad = gradients(full, t);
   const double bound = low_precision() ? bounds_of(c.dtype).query : 1e-5;
   for (int i = 0; i < 4; ++i) EXPECT_LE(relative_error(skipped_grad[i], full_grad[i]), bound);
