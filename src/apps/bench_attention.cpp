@@ -3,156 +3,61 @@
 #include <ATen/Parallel.h>
 #include <torch/torch.h>
 
-#include <algorithm>
-#include <cmath>
-#include <functional>
-#include <limits>
-#include <map>
 #include <nlohmann/json.hpp>
 
+#include "apps/bench_cases.h"
 #include "apps/bench_measure.h"
 #include "core/check.h"
 #include "core/file.h"
 #include "core/logging.h"
-#include "ops/attention.h"
+#include "ops/attention_problem.h"
 
 namespace rse {
 namespace {
 
-struct Inputs {
-  torch::Tensor query, key, value, decay, out_grad;  // [batch, seq, heads, head_dim]; decay [heads]
-};
-
-// Bounds of spec section 4.
-struct Bounds {
-  double out, qkv_grad, decay_grad;
-};
-
-struct Precision {
-  torch::ScalarType type;
-  Bounds bounds;
-};
-
-Precision parse_precision(const std::string& name) {
-  static const std::map<std::string, Precision> known = {{"float32", {torch::kFloat32, {1e-5, 1e-5, 1e-4}}},
-                                                         {"bfloat16", {torch::kBFloat16, {4e-3, 6e-3, 1e-2}}},
-                                                         {"float16", {torch::kFloat16, {1e-3, 2e-3, 5e-3}}}};
-  const auto found = known.find(name);
-  if (found == known.end()) throw_user_error("--dtype: '{}': expected float32, bfloat16 or float16", name);
-  return found->second;
-}
-
-Inputs make_inputs(const AttentionBenchOptions& options, int64_t seq, torch::ScalarType type,
-                   const torch::Device& device) {
-  torch::manual_seed(options.seed);
-  const auto random = [&] {
-    return torch::randn({options.batch, seq, options.heads, options.head_dim}).to(type).to(device);
-  };
-  Inputs inputs{random(), random(), random(), {}, random()};
-  const torch::Tensor log_decay = torch::linspace(
-      std::log(options.decay.front()), std::log(options.decay.back()), options.heads, torch::kFloat64);
-  inputs.decay = log_decay.exp().to(torch::kFloat32).to(device);
-  for (torch::Tensor* tensor : {&inputs.query, &inputs.key, &inputs.value, &inputs.decay}) {
-    tensor->requires_grad_(true);
-  }
-  return inputs;
-}
-
-// One of the things compared.
-struct Case {
-  std::string name;
-  std::optional<AttentionOptions> rse;  // none: SDPA
-};
-
-std::vector<Case> make_cases(const AttentionBenchOptions& options) {
-  AttentionOptions dense, skipping;
-  dense.causal = skipping.causal = options.causal;
-  dense.skip_below = 0;
-  return {{"sdpa", std::nullopt}, {"rse dense", dense}, {"rse skipping", skipping}};
-}
-
-torch::Tensor forward(const Case& one, const Inputs& inputs, bool causal) {
-  if (one.rse) {
-    return attention(inputs.query, inputs.key, inputs.value, inputs.decay, std::nullopt, 0, *one.rse).out;
-  }
-  return at::scaled_dot_product_attention(inputs.query.transpose(1, 2), inputs.key.transpose(1, 2),
-                                          inputs.value.transpose(1, 2), {}, 0.0, causal)
-      .transpose(1, 2);
-}
-
-std::vector<torch::Tensor> gradients(const Case& one, const Inputs& inputs, const torch::Tensor& out) {
-  std::vector<torch::Tensor> wanted = {inputs.query, inputs.key, inputs.value};
-  if (one.rse) wanted.push_back(inputs.decay);
-  return torch::autograd::grad({out}, wanted, {inputs.out_grad});
-}
-
-double relative_error(const torch::Tensor& value, const torch::Tensor& expected) {
-  const double norm = expected.norm().item<double>();
-  const double difference = (value.detach().to(torch::kFloat64) - expected).norm().item<double>();
-  return norm > 0 ? difference / norm : difference;
-}
-
-// The worst of all errors as a multiple of its bound, over the first and the middle head of batch row 0.
-double worst_error(const Case& one, const Inputs& inputs, const Bounds& bounds) {
-  const int64_t heads = inputs.query.size(2);
-  double worst = 0;
-  for (const int64_t head : {int64_t{0}, heads / 2}) {
-    const auto slice = [&](const torch::Tensor& tensor) {
-      return tensor.detach().narrow(0, 0, 1).narrow(2, head, 1);
-    };
-    Inputs low{slice(inputs.query), slice(inputs.key), slice(inputs.value),
-               inputs.decay.detach().narrow(0, head, 1), slice(inputs.out_grad)};
-    Inputs high = low;
-    for (torch::Tensor Inputs::*member :
-         {&Inputs::query, &Inputs::key, &Inputs::value, &Inputs::decay, &Inputs::out_grad}) {
-      low.*member = (low.*member).clone().requires_grad_(true);
-      high.*member = (high.*member).to(torch::kFloat64).clone().requires_grad_(true);
-    }
-    Case reference = one;
-    reference.rse->backend = Backend::kReference;
-    reference.rse->skip_below = 0;
-    const torch::Tensor out = forward(one, low, false), expected = forward(reference, high, false);
-    const auto grads = gradients(one, low, out), expected_grads = gradients(reference, high, expected);
-    // std::max would lose a NaN, and with it the refusal to print.
-    const auto note = [&](double share) {
-      worst = std::isfinite(share) ? std::max(worst, share) : std::numeric_limits<double>::infinity();
-    };
-    note(relative_error(out, expected.detach()) / bounds.out);
-    for (size_t n = 0; n < grads.size(); ++n) {
-      const double error = relative_error(grads[n], expected_grads[n]);
-      note(error / (n == 3 ? bounds.decay_grad : bounds.qkv_grad));
-    }
-  }
-  return worst;
-}
+enum Phase { kForward, kBackward, kBoth, kPhases };
+constexpr const char* kPhaseNames[kPhases] = {"forward", "backward", "fwd+bwd"};
+constexpr double kPhaseWork[kPhases] = {1.0, 2.5, 3.5};  // in forward passes
 
 struct Measured {
-  std::vector<double> forward_ms, both_ms;
-  double forward_bytes = 0, both_bytes = 0;
-  double error = 0;  // multiple of the bound; SDPA: 0
+  std::vector<double> ms[kPhases];
+  double bytes[kPhases] = {-1, -1, -1};  // backward alone: not measured
+  double error = 0;                      // multiple of the bound; SDPA: 0
+  std::string missing;                   // why it cannot run here
+  bool runs() const { return missing.empty() && error <= 1.0; }
 };
 
-std::vector<Measured> measure(const AttentionBenchOptions& options, const std::vector<Case>& cases,
-                              const Inputs& inputs, const Bounds& bounds, const torch::Device& device) {
+std::vector<Measured> measure(const AttentionBenchOptions& options, const std::vector<BenchCase>& cases,
+                              const BenchInputs& inputs, const BenchBounds& bounds,
+                              const torch::Device& device) {
   std::vector<Measured> all(cases.size());
-  const auto run_forward = [&](const Case& one) {
+  const auto run_forward = [&](const BenchCase& one) {
     const torch::NoGradGuard no_grad;
     forward(one, inputs, options.causal);
   };
-  const auto run_both = [&](const Case& one) {
+  const auto run_both = [&](const BenchCase& one) {
     gradients(one, inputs, forward(one, inputs, options.causal));
   };
   for (size_t n = 0; n < cases.size(); ++n) {  // warms up, too
+    all[n].missing = why_not_here(cases[n], inputs, options.causal);
     if (cases[n].rse) all[n].error = worst_error(cases[n], inputs, bounds);
+    if (!all[n].runs()) continue;
     run_both(cases[n]);
-    all[n].forward_bytes = peak_bytes(device, [&] { run_forward(cases[n]); });
-    all[n].both_bytes = peak_bytes(device, [&] { run_both(cases[n]); });
+    all[n].bytes[kForward] = peak_bytes(device, [&] { run_forward(cases[n]); });
+    all[n].bytes[kBoth] = peak_bytes(device, [&] { run_both(cases[n]); });
   }
+  CallTimer timer(device);
   for (int64_t round = 0; round < options.repeats; ++round) {
     for (size_t turn = 0; turn < cases.size(); ++turn) {
       const size_t n = (turn + static_cast<size_t>(round)) % cases.size();
-      all[n].forward_ms.push_back(time_ms(device, [&] { run_forward(cases[n]); }));
-      all[n].both_ms.push_back(time_ms(device, [&] { run_both(cases[n]); }));
+      if (!all[n].runs()) continue;
+      torch::Tensor out;
+      const double alone = timer.run({[&] { run_forward(cases[n]); }})[0];
+      const auto both = timer.run({[&] { out = forward(cases[n], inputs, options.causal); },
+                                   [&] { gradients(cases[n], inputs, out); }});
+      all[n].ms[kForward].push_back(alone);
+      all[n].ms[kBackward].push_back(both[1]);
+      all[n].ms[kBoth].push_back(both[0] + both[1]);
     }
   }
   return all;
@@ -166,25 +71,46 @@ Spread speed_ratio(const std::vector<double>& sdpa, const std::vector<double>& m
 }
 
 nlohmann::json to_json(const Spread& spread) {
-  return {{"median", spread.median}, {"p10", spread.p10}, {"p90", spread.p90}};
+  return {{"median", spread.median}, {"low", spread.low}, {"high", spread.high}};
 }
 
-nlohmann::json report_case(int64_t seq, const Case& one, const Measured& mine, const Measured& sdpa) {
+// Of one forward pass that computes every pair of the mask.
+double dense_flops(const AttentionBenchOptions& options, int64_t seq) {
+  return 4.0 * static_cast<double>(seq) * static_cast<double>(seq) *
+         static_cast<double>(options.batch * options.heads * options.head_dim) * (options.causal ? 0.5 : 1.0);
+}
+
+// sdpa: what the ratios are to, or null.
+nlohmann::json report_case(const AttentionBenchOptions& options, int64_t seq, const BenchCase& one,
+                           const Measured& mine, const Measured* sdpa) {
   nlohmann::json row = {{"seq_len", seq}, {"case", one.name}, {"error_over_bound", mine.error}};
+  if (!mine.missing.empty()) {
+    fmt::print("{:>6}  {:<13} not here: {}\n", seq, one.name, mine.missing);
+    row["missing"] = mine.missing;
+    return row;
+  }
   if (!(mine.error <= 1.0)) {
     fmt::print("{:>6}  {:<13} no speed: the error is {:.3g} times its bound\n", seq, one.name, mine.error);
     return row;
   }
-  const auto report_phase = [&](const char* phase, const std::vector<double>& ms,
-                                const std::vector<double>& sdpa_ms, double bytes) {
-    const Spread time = spread_of(ms), ratio = speed_ratio(sdpa_ms, ms);
-    fmt::print("{:>6}  {:<13} {:<8} {:>9.2f} {:>9.2f} {:>9.2f}   {:>5.2f} [{:.2f}, {:.2f}]  {:>10}  {}\n",
-               seq, one.name, phase, time.median, time.p10, time.p90, ratio.median, ratio.p10, ratio.p90,
-               bytes < 0 ? "?" : format_bytes(bytes), one.rse ? fmt::format("{:.3f}", mine.error) : "-");
-    row[phase] = {{"ms", to_json(time)}, {"sdpa_time_ratio", to_json(ratio)}, {"peak_bytes", bytes}};
-  };
-  report_phase("forward", mine.forward_ms, sdpa.forward_ms, mine.forward_bytes);
-  report_phase("fwd+bwd", mine.both_ms, sdpa.both_ms, mine.both_bytes);
+  for (int phase = 0; phase < kPhases; ++phase) {
+    const Spread time = spread_of(mine.ms[phase]);
+    const double tflops = kPhaseWork[phase] * dense_flops(options, seq) / (time.median * 1e9);
+    nlohmann::json& entry = row[kPhaseNames[phase]];
+    entry = {{"ms", to_json(time)}, {"dense_tflops", tflops}};
+    std::string ratio_text = "-";
+    if (sdpa != nullptr) {
+      const Spread ratio = speed_ratio(sdpa->ms[phase], mine.ms[phase]);
+      ratio_text = fmt::format("{:.2f} [{:.2f}, {:.2f}]", ratio.median, ratio.low, ratio.high);
+      entry["sdpa_time_ratio"] = to_json(ratio);
+    }
+    const double bytes = mine.bytes[phase];
+    if (bytes >= 0) entry["peak_bytes"] = bytes;
+    fmt::print("{:>6}  {:<13} {:<8} {:>9.3f} {:<20} {:>8.2f}   {:<18} {:>10}  {}\n", seq, one.name,
+               kPhaseNames[phase], time.median, fmt::format("[{:.3f}, {:.3f}]", time.low, time.high), tflops,
+               ratio_text, bytes < 0 ? "-" : format_bytes(bytes),
+               one.rse ? fmt::format("{:.3f}", mine.error) : "-");
+  }
   return row;
 }
 
@@ -200,6 +126,7 @@ torch::Device check_options(const AttentionBenchOptions& options) {
   for (const auto& [name, count] : counts) {
     if (count < 1) throw_user_error("{}: '{}': expected at least 1", name, count);
   }
+  parse_backend(options.backend);
   for (const int64_t seq : options.seq_lens) {
     if (seq < 1) throw_user_error("--seq-lens: '{}': expected at least 1", seq);
   }
@@ -214,61 +141,62 @@ torch::Device check_options(const AttentionBenchOptions& options) {
 
 bool run_attention_bench(const AttentionBenchOptions& options) {
   const torch::Device device = check_options(options);
-  const Precision precision = parse_precision(options.dtype);
+  const BenchPrecision precision = parse_precision(options.dtype);
   if (options.threads > 0) at::set_num_threads(static_cast<int>(options.threads));
-  const std::vector<Case> cases = make_cases(options);
+  const std::vector<BenchCase> cases = make_cases(options, device, precision.type);
   fmt::print("batch {}, {} heads of {}, {}, {}, {} threads, lambda {} to {} over heads, {} rounds\n",
              options.batch, options.heads, options.head_dim, options.dtype,
              options.causal ? "causal" : "bidirectional", at::get_num_threads(), options.decay.front(),
              options.decay.back(), options.repeats);
-  fmt::print("rse: {}; skipping: skip_below {}\n", describe_backend(Backend::kAuto, device),
-             AttentionOptions().skip_below);
-  fmt::print("{:>6}  {:<13} {:<8} {:>9} {:>9} {:>9}   {:<18} {:>10}  {}\n", "seq", "case", "phase",
-             "ms median", "p10", "p90", "sdpa time / this", "peak", "error / bound");
+  const std::string backend = describe_backend(parse_backend(options.backend), device);
+  fmt::print("rse: {}; skipping: skip_below {}\n", backend, AttentionOptions().skip_below);
+  fmt::print("{:>6}  {:<13} {:<8} {:>9} {:<20} {:>8}   {:<18} {:>10}  {}\n", "seq", "case", "phase",
+             "ms median", "95 % interval", "TFLOP/s", "sdpa time / this", "peak", "error / bound");
   bool within_bounds = true;
   nlohmann::json rows = nlohmann::json::array();
   for (const int64_t seq : options.seq_lens) {
-    const Inputs inputs = make_inputs(options, seq, precision.type, device);
+    const BenchInputs inputs = make_inputs(options, seq, precision.type, device);
     const std::vector<Measured> measured = measure(options, cases, inputs, precision.bounds, device);
+    const Measured* sdpa = nullptr;
+    for (size_t n = 0; n < cases.size() && sdpa == nullptr; ++n) {
+      if (!cases[n].rse && measured[n].runs()) sdpa = &measured[n];
+    }
     for (size_t n = 0; n < cases.size(); ++n) {
-      rows.push_back(report_case(seq, cases[n], measured[n], measured[0]));
+      rows.push_back(report_case(options, seq, cases[n], measured[n], sdpa));
       within_bounds = within_bounds && measured[n].error <= 1.0;
     }
   }
   fmt::print(
-      "Inputs are random normal numbers: they use up sticks within about 200 keys, so 'rse skipping' is "
-      "faster "
-      "here than on a trained model.\n");
+      "TFLOP/s by the dense count, 4 N^2 D a head and forward pass (causal: half), backward 2.5 times that. "
+      "The "
+      "ratio is to the first sdpa that runs here. Inputs are random normal numbers: they use up sticks "
+      "within "
+      "about 200 keys, so 'rse skipping' is faster here than on a trained model.\n");
   if (!options.json.empty()) {
-    const nlohmann::json report = {{"batch", options.batch},
-                                   {"heads", options.heads},
-                                   {"head_dim", options.head_dim},
-                                   {"dtype", options.dtype},
-                                   {"device", options.device},
-                                   {"threads", at::get_num_threads()},
-                                   {"causal", options.causal},
-                                   {"decay", options.decay},
-                                   {"rounds", options.repeats},
-                                   {"seed", options.seed},
-                                   {"backend", describe_backend(Backend::kAuto, device)},
-                                   {"rows", rows}};
+    const nlohmann::json report = {
+        {"batch", options.batch},   {"heads", options.heads},   {"head_dim", options.head_dim},
+        {"dtype", options.dtype},   {"device", options.device}, {"threads", at::get_num_threads()},
+        {"causal", options.causal}, {"decay", options.decay},   {"rounds", options.repeats},
+        {"seed", options.seed},     {"backend", backend},       {"rows", rows}};
     write_file_atomically(options.json, report.dump(2) + "\n");
   }
   return within_bounds;
 }
 
 std::string list_attention_backends() {
-  std::string text;
-  for (const char* name : {"cpu", "cuda"}) {
-    if (name == std::string("cuda") && !torch::cuda::is_available()) {
-      text += "cuda: no device\n";
-      continue;
-    }
-    const torch::Device device(name);
-    text += fmt::format("{}: auto = {}; reference = {}\n", name, describe_backend(Backend::kAuto, device),
-                        describe_backend(Backend::kReference, device));
+  std::string text =
+      fmt::format("cpu: auto = {}; reference = {}\n", describe_backend(Backend::kAuto, torch::kCPU),
+                  describe_backend(Backend::kReference, torch::kCPU));
+  const torch::Device cuda(torch::kCUDA, 0);
+  if (torch::cuda::is_available()) {
+    text += fmt::format("cuda: auto = {}; reference = {}\n", describe_backend(Backend::kAuto, cuda),
+                        describe_backend(Backend::kReference, cuda));
+  } else {
+    text += "cuda: no device\n";
   }
-  return text;
+  const char* why = ops::why_not_portable(cuda, torch::kBFloat16, /*head_dim=*/64);
+  return text + fmt::format("portable = {}: {}\n", describe_backend(Backend::kPortable, cuda),
+                            why == nullptr ? "runs here" : fmt::format("does not run here: {}", why));
 }
 
 }  // namespace rse

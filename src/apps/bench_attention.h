@@ -1,12 +1,13 @@
 // rse-bench attention: rse::attention against LibTorch's scaled_dot_product_attention, interleaved in one
 // process.
 //
-// Cases: SDPA (no positions at all), RSE dense (skip_below = 0) and RSE with the default skip_below, rotation
-// included; each forward without gradients, and forward + backward. Every round times each case once,
-// starting with another one. Inputs are standard normal, which exhausts sticks within about 200 keys: skipped
-// speeds on them flatter, and the output says so.
+// Cases: SDPA (no positions at all; on CUDA in 16 bits cuDNN's and FlashAttention's, each forced), RSE dense
+// (skip_below = 0) and RSE with the default skip_below, rotation included; each forward without gradients,
+// backward, and forward + backward. Every round times each case once, starting with another one. Inputs are
+// standard normal, which exhausts sticks within about 200 keys: skipped speeds on them flatter, and the
+// output says so.
 //
-// Before a speed is printed, output and every gradient of two heads are compared with the float64 reference
+// Before a speed is printed, output and every gradient of some heads are compared with the float64 reference
 // backend on the same inputs; a case beyond the bounds of spec section 4 gets no speed.
 #pragma once
 
@@ -25,6 +26,7 @@ struct AttentionBenchOptions {
   int64_t threads = 0;            // 0: as LibTorch chose
   std::string device = "cpu";     // or cuda
   std::string dtype = "float32";  // float32, bfloat16, float16
+  std::string backend = "auto";   // of the RSE cases: auto, reference, portable
   bool causal = false;
   // lambda of the first and the last head, geometric between; the default is what trained models end with.
   std::vector<double> decay = {0.0002, 3.0};

@@ -1,6 +1,8 @@
 #include "apps/bench_measure.h"
 
+#include <ATen/DeviceAccelerator.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/Event.h>
 #include <malloc.h>
 
 #include <algorithm>
@@ -16,11 +18,34 @@ void wait_for(const torch::Device& device) {
   if (device.is_cuda()) torch::cuda::synchronize(device.index());
 }
 
-double quantile(const std::vector<double>& sorted, double q) {
-  const double at = q * static_cast<double>(sorted.size() - 1);
-  const auto low = static_cast<size_t>(at);
-  const size_t high = std::min(low + 1, sorted.size() - 1);
-  return sorted[low] + (at - std::floor(at)) * (sorted[high] - sorted[low]);
+constexpr int64_t kFlushBytes = int64_t{512} << 20;
+
+std::vector<double> run_by_clock(const std::vector<std::function<void()>>& calls) {
+  std::vector<double> ms;
+  for (const auto& call : calls) {
+    const auto start = std::chrono::steady_clock::now();
+    call();
+    ms.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
+  }
+  return ms;
+}
+
+std::vector<double> run_by_events(const torch::Device& device,
+                                  const std::vector<std::function<void()>>& calls) {
+  std::vector<c10::Event> events;
+  const auto record = [&] {
+    events.emplace_back(device.type(), c10::EventFlag::BACKEND_DEFAULT);  // the flag that keeps times
+    events.back().record(at::accelerator::getCurrentStream(device.index()));
+  };
+  record();
+  for (const auto& call : calls) {
+    call();
+    record();
+  }
+  wait_for(device);
+  std::vector<double> ms;
+  for (size_t n = 0; n < calls.size(); ++n) ms.push_back(events[n].elapsedTime(events[n + 1]));
+  return ms;
 }
 
 // A line "VmHWM:   1234 kB" of /proc/self/status, in bytes; negative where there is none.
@@ -56,15 +81,28 @@ double peak_bytes_cuda(const torch::Device& device, const std::function<void()>&
 
 Spread spread_of(std::vector<double> samples) {
   std::sort(samples.begin(), samples.end());
-  return {quantile(samples, 0.5), quantile(samples, 0.1), quantile(samples, 0.9)};
+  const size_t n = samples.size();
+  // The most samples that may be cut at either end: P(Binomial(n, 1/2) < cut) <= 2.5 %.
+  size_t cut = 0;
+  for (double tail = 0; cut < n; ++cut) {
+    const auto count = static_cast<double>(n), at = static_cast<double>(cut);
+    tail += std::exp(std::lgamma(count + 1) - std::lgamma(at + 1) - std::lgamma(count - at + 1) -
+                     count * std::log(2.0));
+    if (tail > 0.025) break;
+  }
+  const size_t low = cut > 0 ? cut - 1 : 0;
+  return {(samples[(n - 1) / 2] + samples[n / 2]) / 2, samples[low], samples[n - 1 - low]};
 }
 
-double time_ms(const torch::Device& device, const std::function<void()>& call) {
-  wait_for(device);
-  const auto start = std::chrono::steady_clock::now();
-  call();
-  wait_for(device);
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+CallTimer::CallTimer(const torch::Device& device) : device_(device) {
+  if (device.is_cuda()) flush_ = torch::empty({kFlushBytes}, torch::dtype(torch::kUInt8).device(device));
+}
+
+std::vector<double> CallTimer::run(const std::vector<std::function<void()>>& calls) {
+  if (!device_.is_cuda()) return run_by_clock(calls);
+  wait_for(device_);
+  flush_.zero_();
+  return run_by_events(device_, calls);
 }
 
 double peak_bytes(const torch::Device& device, const std::function<void()>& call) {

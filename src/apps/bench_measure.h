@@ -12,16 +12,27 @@
 
 namespace rse {
 
-// Median and the middle 80 % of some samples (at least one).
+// Median of some samples (at least one) and its 95 % interval, from order statistics: no assumption about
+// their distribution. Below six samples no interval reaches 95 %: smallest to largest.
 struct Spread {
   double median = 0;
-  double p10 = 0;
-  double p90 = 0;
+  double low = 0;
+  double high = 0;
 };
 Spread spread_of(std::vector<double> samples);
 
-// Milliseconds from call to result; waits for the device.
-double time_ms(const torch::Device& device, const std::function<void()>& call);
+// Times calls one after another, as one run. CPU: by the clock. CUDA: by events on the current stream, with
+// caches cold and launches queued behind the kernel that overwrites them.
+class CallTimer {
+ public:
+  explicit CallTimer(const torch::Device& device);
+  // Milliseconds of each call; waits for the device before and after, not between them.
+  std::vector<double> run(const std::vector<std::function<void()>>& calls);
+
+ private:
+  torch::Device device_;
+  torch::Tensor flush_;  // on CUDA, larger than its caches
+};
 
 // Bytes that one call adds at its peak: resident memory of the process (Linux, VmHWM) on a CPU, bytes
 // allocated by LibTorch's allocator on CUDA. Negative where the system does not say.
