@@ -2,41 +2,71 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include <type_traits>
+
 #include "kernels/passes.h"
 
 namespace rse::kernels {
 namespace {
 
 template <typename T, int D>
+cudaError_t launch_forward(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
+                           const ForwardOutputs& outputs, const Saved& saved, cudaStream_t stream) {
+  if constexpr (std::is_same_v<T, float>) {
+    return launch_forward_simt<D>(p, prepared, plan, outputs, saved, stream);
+  } else {
+    if constexpr (D >= 64) {
+      if (p.path == Path::kHopper)
+        return launch_forward_hopper<T, D>(p, prepared, plan, outputs, saved, stream);
+    }
+    return launch_forward_mma<T, D>(p, prepared, plan, outputs, saved, stream);
+  }
+}
+
+template <typename T, int D>
+cudaError_t launch_backward(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
+                            const BackwardInputs& in, const Accumulators& acc, cudaStream_t stream) {
+  if constexpr (std::is_same_v<T, float>) {
+    return launch_backward_simt<D>(p, prepared, plan, in, acc, stream);
+  } else {
+    if constexpr (D >= 64) {
+      if (p.path == Path::kHopper) return launch_backward_hopper<T, D>(p, prepared, plan, in, acc, stream);
+    }
+    return launch_backward_mma<T, D>(p, prepared, plan, in, acc, stream);
+  }
+}
+
+template <typename T, int D>
 cudaError_t forward_of(const AttentionParams& p, const ForwardOutputs& outputs, void* workspace,
                        cudaStream_t stream) {
-  Arena arena(workspace);
-  const Prepared prepared(p, arena);
-  const Saved saved(p, outputs.saved);
+  const bool keep = outputs.saved != nullptr;
+  Arena work(workspace), kept(outputs.saved);
+  const Plan plan(p, work);
+  const Prepared prepared(p, keep ? kept : work);
+  const Saved saved = keep ? Saved(p, kept) : Saved();
   if (const cudaError_t error = launch_prepare_forward<T, D>(p, prepared, stream)) return error;
-  if (const cudaError_t error = launch_plan(p, prepared, nullptr, stream)) return error;
-  return launch_forward_mma<T, D>(p, prepared, outputs, saved, stream);
+  if (const cudaError_t error = launch_plan(p, prepared, plan, nullptr, stream)) return error;
+  return launch_forward<T, D>(p, prepared, plan, outputs, saved, stream);
 }
 
 template <typename T, int D>
 cudaError_t backward_of(const AttentionParams& p, const BackwardInputs& in, const BackwardOutputs& out,
                         void* workspace, int multiprocessors, cudaStream_t stream) {
-  Arena arena(workspace);
-  const Prepared prepared(p, arena);
-  const Accumulators acc(p, multiprocessors, arena);
-  const Saved saved(p, const_cast<void*>(in.saved));
-  if (const cudaError_t error = launch_prepare_forward<T, D>(p, prepared, stream)) return error;
-  if (const cudaError_t error = launch_prepare_backward<T, D>(p, in, prepared, saved, acc, stream))
-    return error;
-  if (const cudaError_t error = launch_plan(p, prepared, in.extent, stream)) return error;
-  if (const cudaError_t error = launch_backward_mma<T, D>(p, prepared, in, acc, stream)) return error;
+  Arena work(workspace), kept(const_cast<void*>(in.saved));
+  const Plan plan(p, work);
+  const Accumulators acc(p, multiprocessors, work);
+  const Prepared prepared(p, kept);
+  const Saved saved(p, kept);
+  if (const cudaError_t error = launch_prepare_backward<T, D>(p, in, saved, acc, stream)) return error;
+  if (const cudaError_t error = launch_plan(p, prepared, plan, in.extent, stream)) return error;
+  if (const cudaError_t error = launch_backward<T, D>(p, prepared, plan, in, acc, stream)) return error;
   return launch_finish_backward<T, D>(p, in, prepared, acc, out, stream);
 }
 
 template <typename Call>
 cudaError_t switch_type(const AttentionParams& p, Call call) {
   const auto size = [&](auto type) {
-    switch (padded_head_dim(p.head_dim)) {
+    switch (padded_head_dim(p)) {
       case 32:
         return call(type, std::integral_constant<int, 32>());
       case 64:
@@ -51,43 +81,58 @@ cudaError_t switch_type(const AttentionParams& p, Call call) {
     case Dtype::kFloat16:
       return size(__half());
     default:
-      return cudaErrorInvalidValue;
+      return size(float());
   }
+}
+
+const char* why_not_hopper(const AttentionParams& p, const DeviceInfo& device) {
+#ifdef RSE_KERNELS_FOR_90A
+  if (device.major != 9 || device.minor != 0) return "the hopper kernels need compute capability 9.0";
+  if (p.dtype == Dtype::kFloat32) return "the hopper kernels take bfloat16 and float16";
+  return nullptr;
+#else
+  return "this program was built without 90a among RSE_CUDA_ARCHITECTURES";
+#endif
+}
+
+const char* why_not_portable(const AttentionParams& p, const DeviceInfo& device) {
+  if (device.major < 8) return "the portable kernels need compute capability 8.0 or newer";
+  if (p.dtype != Dtype::kFloat32 &&
+      backward_mma_shared_bytes(padded_head_dim(p)) > device.shared_bytes_per_block)
+    return "the portable kernels take bfloat16 and float16 with head_dim up to 64 on a device with less than "
+           "160 KiB of shared memory a block";
+  return nullptr;
 }
 
 }  // namespace
 
-int padded_head_dim(int head_dim) { return head_dim <= 32 ? 32 : head_dim <= 64 ? 64 : 128; }
-
 const char* why_not_supported(const AttentionParams& p, const DeviceInfo& device) {
-  if (device.major < 8) return "the portable kernels need compute capability 8.0 or newer";
-  if (p.dtype == Dtype::kFloat32) return "the portable kernels take bfloat16 and float16";
   if (p.head_dim < 8 || p.head_dim > 128 || p.head_dim % 8 != 0)
-    return "the portable kernels take head_dim 8 to 128 in steps of 8";
-  if (backward_mma_shared_bytes(padded_head_dim(p.head_dim)) > device.shared_bytes_per_block)
-    return "the portable kernels take head_dim up to 64 on a device with less than 160 KiB of shared memory "
-           "a block";
-  if (p.seq >= (int64_t{1} << 31) - kRows || num_items(p) >= int64_t{1} << 31)
-    return "the portable kernels take fewer than 2^31 tokens and blocks of 128 queries";
-  return nullptr;
+    return "the CUDA kernels take head_dim 8 to 128 in steps of 8";
+  if (p.seq >= (int64_t{1} << 31) - kRows || num_items(p) >= int64_t{1} << 29)
+    return "the CUDA kernels take fewer than 2^31 tokens and 2^29 blocks of 128 queries";
+  return p.path == Path::kHopper ? why_not_hopper(p, device) : why_not_portable(p, device);
 }
 
-int64_t forward_workspace_bytes(const AttentionParams& p) {
+int64_t forward_workspace_bytes(const AttentionParams& p, bool keep) {
   Arena arena(nullptr);
-  const Prepared prepared(p, arena);
+  const Plan plan(p, arena);
+  if (!keep) const Prepared prepared(p, arena);
   return arena.used();
 }
 
 int64_t backward_workspace_bytes(const AttentionParams& p, int multiprocessors) {
   Arena arena(nullptr);
-  const Prepared prepared(p, arena);
+  const Plan plan(p, arena);
   const Accumulators acc(p, multiprocessors, arena);
   return arena.used();
 }
 
 int64_t saved_bytes(const AttentionParams& p) {
-  return p.sides() * p.batch * p.heads * p.seq * padded_head_dim(p.head_dim) *
-         static_cast<int64_t>(sizeof(float));
+  Arena arena(nullptr);
+  const Prepared prepared(p, arena);
+  const Saved saved(p, arena);
+  return arena.used();
 }
 
 cudaError_t forward(const AttentionParams& p, const ForwardOutputs& outputs, void* workspace,

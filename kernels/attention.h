@@ -12,13 +12,11 @@
 #include <cstdint>
 
 #include "kernels/device_info.h"
+#include "kernels/saved_size.h"
 
 namespace rse::kernels {
 
 enum class Dtype { kFloat32, kBFloat16, kFloat16 };
-
-// Who computes. kPortable: tensor cores through mma.sync, compute capability 8.0 and newer.
-enum class Path { kPortable };
 
 // Strides in elements; unit stride in head_dim.
 struct Strided {
@@ -69,9 +67,8 @@ struct BackwardOutputs {
 const char* why_not_supported(const AttentionParams& params, const DeviceInfo& device);
 
 // Device memory that forward, backward needs while it runs, and what forward keeps for backward. Linear in
-// seq. saved: [sides, batch, heads, seq, padded_head_dim()] in float32.
-int padded_head_dim(int head_dim);
-int64_t forward_workspace_bytes(const AttentionParams& params);
+// seq. saved_bytes() is saved_floats() of saved_size.h, in bytes.
+int64_t forward_workspace_bytes(const AttentionParams& params, bool keep);  // keep: outputs.saved is given
 int64_t backward_workspace_bytes(const AttentionParams& params, int multiprocessors);
 int64_t saved_bytes(const AttentionParams& params);
 

@@ -317,8 +317,8 @@ __global__ void __launch_bounds__(kThreads, 1)
 }  // namespace
 
 template <typename T, int D>
-cudaError_t launch_backward_mma(const AttentionParams& p, const Prepared& prepared, const BackwardInputs& in,
-                                const Accumulators& acc, cudaStream_t stream) {
+cudaError_t launch_backward_mma(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
+                                const BackwardInputs& in, const Accumulators& acc, cudaStream_t stream) {
   constexpr int kShared = BackwardTile<T, D>::kShared;
   const BackwardArguments arguments{
       prepared.query,
@@ -329,7 +329,7 @@ cudaError_t launch_backward_mma(const AttentionParams& p, const Prepared& prepar
       p.decay,
       prepared.value_norm,
       acc.row_state,
-      prepared.order,
+      plan.order,
       in.extent,
       acc.query,
       acc.key,
@@ -365,8 +365,8 @@ int backward_mma_shared_bytes(int padded_head_dim) {
   }
 }
 
-#define RSE_INSTANTIATE(T, D)                                                             \
-  template cudaError_t launch_backward_mma<T, D>(const AttentionParams&, const Prepared&, \
+#define RSE_INSTANTIATE(T, D)                                                                          \
+  template cudaError_t launch_backward_mma<T, D>(const AttentionParams&, const Prepared&, const Plan&, \
                                                  const BackwardInputs&, const Accumulators&, cudaStream_t);
 #define RSE_INSTANTIATE_TYPE(T) RSE_INSTANTIATE(T, 32) RSE_INSTANTIATE(T, 64) RSE_INSTANTIATE(T, 128)
 RSE_INSTANTIATE_TYPE(__nv_bfloat16)

@@ -80,6 +80,16 @@ __device__ inline float rcp_approx(float x) {
   return y;
 }
 
+__device__ inline uint32_t shared_address(const void* p) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+__device__ inline void cp_async16(uint32_t to, const void* from, bool valid) {  // not valid: zeros
+  const int bytes = valid ? 16 : 0;
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
+}
+__device__ inline void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+__device__ inline void cp_async_wait_all() { asm volatile("cp.async.wait_group 0;" ::: "memory"); }
+
 // The query's own key: beta_ii and what it leaves. Logits are cut at 2^60: neither overflows.
 struct OwnKey {
   float beta, left;

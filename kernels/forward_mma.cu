@@ -180,7 +180,7 @@ __global__ void __launch_bounds__(kThreads, D <= 64 ? 2 : 1)
 }  // namespace
 
 template <typename T, int D>
-cudaError_t launch_forward_mma(const AttentionParams& p, const Prepared& prepared,
+cudaError_t launch_forward_mma(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
                                const ForwardOutputs& outputs, const Saved& saved, cudaStream_t stream) {
   constexpr int kShared = 4 * kKeys * D * static_cast<int>(sizeof(T));
   const ForwardArguments arguments{
@@ -189,8 +189,8 @@ cudaError_t launch_forward_mma(const AttentionParams& p, const Prepared& prepare
       prepared.value,
       prepared.self_logit,
       p.decay,
-      prepared.reach,
-      prepared.order,
+      plan.reach,
+      plan.order,
       outputs.out,
       outputs.rem,
       saved.left,
@@ -214,8 +214,8 @@ cudaError_t launch_forward_mma(const AttentionParams& p, const Prepared& prepare
   return cudaGetLastError();
 }
 
-#define RSE_INSTANTIATE(T, D)                                                            \
-  template cudaError_t launch_forward_mma<T, D>(const AttentionParams&, const Prepared&, \
+#define RSE_INSTANTIATE(T, D)                                                                         \
+  template cudaError_t launch_forward_mma<T, D>(const AttentionParams&, const Prepared&, const Plan&, \
                                                 const ForwardOutputs&, const Saved&, cudaStream_t);
 #define RSE_INSTANTIATE_TYPE(T) RSE_INSTANTIATE(T, 32) RSE_INSTANTIATE(T, 64) RSE_INSTANTIATE(T, 128)
 RSE_INSTANTIATE_TYPE(__nv_bfloat16)

@@ -10,11 +10,15 @@
 
 namespace rse::kernels {
 
-constexpr int kRows = 128;  // queries a block
-constexpr int kKeys = 64;   // keys a tile
+constexpr int kKeys = 64;  // keys a tile
 
 inline int64_t num_blocks(const AttentionParams& p) { return p.seq / kRows + p.documents; }
 inline int64_t num_items(const AttentionParams& p) { return num_blocks(p) * p.batch * p.heads; }
+inline int padded_head_dim(const AttentionParams& p) { return padded_head_dim(p.head_dim, p.path); }
+// Rows of the prepared matrices: the Hopper path keeps whole row blocks, in tiles (hopper_tile.cuh).
+inline int64_t prepared_rows(const AttentionParams& p) {
+  return p.batch * p.heads * (p.path == Path::kHopper ? num_blocks(p) * kRows : p.seq);
+}
 inline int element_bytes(Dtype dtype) { return dtype == Dtype::kFloat32 ? 4 : 2; }
 
 // A bump allocator over the caller's workspace; with a null base it only counts.
@@ -35,37 +39,46 @@ class Arena {
   int64_t used_ = 0;
 };
 
-// Rows: [batch * heads, seq]; matrices: rows x padded head_dim.
+// Rows: [batch * heads, seq]; matrices: prepared_rows x padded head_dim.
 struct Prepared {
   void *query, *key, *value;                     // dtype; query and key rotated, query times scale * log2(e)
   float* self_logit;                             // rows: x_ii times log2(e)
   uint32_t *query_norm, *key_norm, *value_norm;  // largest norms as bits: [items], [batch * heads] twice
-  int* reach;                                    // [items]: keys a row of the block may need on one side
-  int2* order;                                   // [items]: {block, head}, most work first
+  int64_t norms_bytes;
 
   Prepared(const AttentionParams& p, Arena& arena) {
-    const int64_t rows = p.batch * p.heads * p.seq, matrix = rows * padded_head_dim(p.head_dim);
-    query = arena.take_bytes(matrix * element_bytes(p.dtype));
-    key = arena.take_bytes(matrix * element_bytes(p.dtype));
-    value = arena.take_bytes(matrix * element_bytes(p.dtype));
-    self_logit = arena.take<float>(rows);
+    const int64_t matrix = prepared_rows(p) * padded_head_dim(p) * element_bytes(p.dtype);
+    query = arena.take_bytes(matrix);
+    key = arena.take_bytes(matrix);
+    value = arena.take_bytes(matrix);
+    self_logit = arena.take<float>(p.batch * p.heads * p.seq);
     norms_bytes = (num_items(p) + 2 * p.batch * p.heads) * 4;
-    query_norm = arena.take<uint32_t>(num_items(p) + 2 * p.batch * p.heads);
+    query_norm = arena.take<uint32_t>(norms_bytes / 4);
     key_norm = query_norm + num_items(p);
     value_norm = key_norm + p.batch * p.heads;
-    reach = arena.take<int>(num_items(p));
-    order = arena.take<int2>(num_items(p));
   }
-  int64_t norms_bytes;
 };
 
-// What forward keeps for backward: the value sums of the keys before a query, and of both sides, in float32.
+struct Plan {
+  int* reach;   // [items]: keys a row of the block may need on one side
+  int* bucket;  // [items]: scratch of the sort
+  int2* order;  // [items]: {block, head}, most work first
+  Plan(const AttentionParams& p, Arena& arena) {
+    reach = arena.take<int>(num_items(p));
+    bucket = arena.take<int>(num_items(p));
+    order = arena.take<int2>(num_items(p));
+  }
+};
+
+// What forward keeps for backward beside Prepared: the value sums of the keys before a query, and of both
+// sides, rows x padded head_dim in float32.
 struct Saved {
-  float *left, *both;  // matrices; left: null where causal or nothing is kept, both: null where nothing is
-  Saved(const AttentionParams& p, void* base) {
-    const int64_t matrix = p.batch * p.heads * p.seq * padded_head_dim(p.head_dim);
-    left = p.causal ? nullptr : static_cast<float*>(base);
-    both = base == nullptr || p.causal ? static_cast<float*>(base) : left + matrix;
+  float *left = nullptr, *both = nullptr;
+  Saved() = default;
+  Saved(const AttentionParams& p, Arena& arena) {
+    const int64_t matrix = p.batch * p.heads * p.seq * padded_head_dim(p);
+    left = p.causal ? nullptr : arena.take<float>(matrix);
+    both = arena.take<float>(matrix);
   }
 };
 
@@ -79,19 +92,23 @@ inline int gradient_slots(const AttentionParams& p, int multiprocessors) {
 }
 
 struct Accumulators {
-  void* grad_out;              // matrix of dtype
-  float4* row_state;           // rows: {T left, T right, |grad_out|, largest |d rem|}
-  float *query, *key, *value;  // matrices; key and value [slots]
-  float* decay;                // [items]
+  void* grad_out;     // matrix of dtype
+  float4* row_state;  // rows: {T left, T right, |grad_out|, largest |d rem|}
+  float2* remainder;  // rows: rem d rem of the left, the right
+  // Rows x padded head_dim, and matrices; key and value [slots], tiled on the Hopper path
+  // (accumulator_offset).
+  float *query, *key, *value;
+  float* decay;  // [items]
   int slots;
   int64_t matrix;
   Accumulators(const AttentionParams& p, int multiprocessors, Arena& arena) {
     const int64_t rows = p.batch * p.heads * p.seq;
-    matrix = rows * padded_head_dim(p.head_dim);
+    matrix = prepared_rows(p) * padded_head_dim(p);
     slots = gradient_slots(p, multiprocessors);
     grad_out = arena.take_bytes(matrix * element_bytes(p.dtype));
     row_state = arena.take<float4>(rows);
-    query = arena.take<float>(matrix);
+    remainder = arena.take<float2>(rows);
+    query = arena.take<float>(rows * padded_head_dim(p));
     key = arena.take<float>(2 * slots * matrix);
     value = key + slots * matrix;
     decay = arena.take<float>(num_items(p));

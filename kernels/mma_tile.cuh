@@ -11,16 +11,8 @@
 namespace rse::kernels {
 
 constexpr int kThreads = 256;
+constexpr float kMostLogit = 31.f;  // in units of log2
 
-__device__ inline uint32_t shared_address(const void* p) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
-}
-__device__ inline void cp_async16(uint32_t to, const void* from, bool valid) {  // not valid: zeros
-  const int bytes = valid ? 16 : 0;
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
-}
-__device__ inline void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-__device__ inline void cp_async_wait_all() { asm volatile("cp.async.wait_group 0;" ::: "memory"); }
 __device__ inline void ldmatrix4(uint32_t (&r)[4], uint32_t a) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -173,11 +165,10 @@ __device__ inline void decay_and_mask(float (&x)[16], const RowPlace& place, flo
 // Turns 16 logits of a row into weights over the stick in front of their run of 4, nearest first (kLeft: from
 // n = 15 down); front[run]: the stick in front of the run, over that in front of all 16. Returns the factor
 // that the 16 keys leave. beta: where wanted, their sigmoids. Spec section 5, one reciprocal a run.
-// Approximation: logits are cut at 20 ln 2, so that 1 - beta >= 2^-20 (error below 1e-6), and neither the
-// product of four 1 + e nor its inverse leaves float32; ex2.approx and rcp.approx, 2 ulp each.
+// Approximation: logits are cut at 31 ln 2, so that 1 - beta >= 2^-31, and neither the product of four 1 + e
+// nor its inverse leaves float32; ex2.approx and rcp.approx, 2 ulp each.
 template <bool kLeft, bool kBeta>
 __device__ inline float break_sticks(float (&x)[16], float (&front)[4], float (&beta)[16]) {
-  constexpr float kMost = 20.f;
   float total = 1.f;
 #pragma unroll
   for (int run = 0; run < 4; ++run) {
@@ -185,7 +176,7 @@ __device__ inline float break_sticks(float (&x)[16], float (&front)[4], float (&
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int n = kLeft ? 15 - (4 * run + i) : 4 * run + i;
-      e[i] = exp2_approx(fminf(x[n], kMost));
+      e[i] = exp2_approx(fminf(x[n], kMostLogit));
       w[i] = 1.f + e[i];
       q[i] = i == 0 ? w[0] : q[i - 1] * w[i];
     }

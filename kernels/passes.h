@@ -1,7 +1,6 @@
-// The launches that forward() and backward() are made of, for T in {__nv_bfloat16, __half} and padded head
-// sizes D in {32, 64, 128}. Forward: prepare_forward, plan, attention forward. Backward: prepare_forward
-// again (nothing prepared is kept), prepare_backward, plan with the extents, attention backward,
-// finish_backward.
+// The launches that forward() and backward() are made of, for T in {float, __nv_bfloat16, __half} and padded
+// head sizes D in {32, 64, 128}. Forward: prepare_forward, plan, attention forward. Backward:
+// prepare_backward, plan with the extents, attention backward, finish_backward.
 #pragma once
 
 #include "kernels/layout.h"
@@ -11,25 +10,39 @@ namespace rse::kernels {
 template <typename T, int D>
 cudaError_t launch_prepare_forward(const AttentionParams& p, const Prepared& prepared, cudaStream_t stream);
 template <typename T, int D>
-cudaError_t launch_prepare_backward(const AttentionParams& p, const BackwardInputs& in,
-                                    const Prepared& prepared, const Saved& saved, const Accumulators& acc,
-                                    cudaStream_t stream);
+cudaError_t launch_prepare_backward(const AttentionParams& p, const BackwardInputs& in, const Saved& saved,
+                                    const Accumulators& acc, cudaStream_t stream);
 template <typename T, int D>
 cudaError_t launch_finish_backward(const AttentionParams& p, const BackwardInputs& in,
                                    const Prepared& prepared, const Accumulators& acc,
                                    const BackwardOutputs& out, cudaStream_t stream);
 
 // Fills `reach` and `order` from norms, decay and window (forward), or `order` from the extents (backward).
-cudaError_t launch_plan(const AttentionParams& p, const Prepared& prepared, const int* extent,
+cudaError_t launch_plan(const AttentionParams& p, const Prepared& prepared, const Plan& to, const int* extent,
                         cudaStream_t stream);
 
+// On the tensor cores, for bfloat16 and float16; D in {64, 128}.
 template <typename T, int D>
-cudaError_t launch_forward_mma(const AttentionParams& p, const Prepared& prepared,
+cudaError_t launch_forward_hopper(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
+                                  const ForwardOutputs& outputs, const Saved& saved, cudaStream_t stream);
+template <typename T, int D>
+cudaError_t launch_backward_hopper(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
+                                   const BackwardInputs& in, const Accumulators& acc, cudaStream_t stream);
+template <typename T, int D>
+cudaError_t launch_forward_mma(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
                                const ForwardOutputs& outputs, const Saved& saved, cudaStream_t stream);
 template <typename T, int D>
-cudaError_t launch_backward_mma(const AttentionParams& p, const Prepared& prepared, const BackwardInputs& in,
-                                const Accumulators& acc, cudaStream_t stream);
+cudaError_t launch_backward_mma(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
+                                const BackwardInputs& in, const Accumulators& acc, cudaStream_t stream);
 // Shared memory that a block of it takes.
 int backward_mma_shared_bytes(int padded_head_dim);
+
+// In float32 throughout; a block takes at most 97 KiB of shared memory.
+template <int D>
+cudaError_t launch_forward_simt(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
+                                const ForwardOutputs& outputs, const Saved& saved, cudaStream_t stream);
+template <int D>
+cudaError_t launch_backward_simt(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
+                                 const BackwardInputs& in, const Accumulators& acc, cudaStream_t stream);
 
 }  // namespace rse::kernels

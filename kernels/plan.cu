@@ -30,8 +30,9 @@ __device__ int left_and_right(const RowBlock& block, int reach, bool causal) {
 }
 
 // One thread block; counting sort by work.
-__global__ void __launch_bounds__(kThreads) plan(const AttentionParams p, const Documents docs,
-                                                 const Prepared prepared, const int* extent, int64_t blocks) {
+__global__ void __launch_bounds__(kThreads)
+    plan(const AttentionParams p, const Documents docs, const Prepared prepared, const Plan to,
+         const int* extent, int64_t blocks) {
   __shared__ int start[kBuckets];
   const int64_t items = blocks * p.batch * p.heads;
   const auto keys_of = [&](int64_t item) {
@@ -47,13 +48,16 @@ __global__ void __launch_bounds__(kThreads) plan(const AttentionParams p, const 
         __uint_as_float(prepared.query_norm[item]) * __uint_as_float(prepared.key_norm[head_index]);
     int reach = decay_reach(most, p.decay[head_index % p.heads], p.skip_below, block.length);
     if (p.window > 0) reach = static_cast<int>(min(static_cast<int64_t>(reach), p.window - 1));
-    prepared.reach[item] = reach;
+    to.reach[item] = reach;
     return left_and_right(block, reach, p.causal);
   };
   if (threadIdx.x < kBuckets) start[threadIdx.x] = 0;
   __syncthreads();
-  for (int64_t item = threadIdx.x; item < items; item += kThreads)
-    atomicAdd(&start[bucket_of(keys_of(item))], 1);
+  for (int64_t item = threadIdx.x; item < items; item += kThreads) {
+    const int bucket = bucket_of(keys_of(item));
+    to.bucket[item] = bucket;
+    atomicAdd(&start[bucket], 1);
+  }
   __syncthreads();
   if (threadIdx.x == 0) {
     int sum = 0;
@@ -65,16 +69,16 @@ __global__ void __launch_bounds__(kThreads) plan(const AttentionParams p, const 
   }
   __syncthreads();
   for (int64_t item = threadIdx.x; item < items; item += kThreads) {
-    const int to = atomicAdd(&start[bucket_of(keys_of(item))], 1);
-    prepared.order[to] = make_int2(static_cast<int>(item % blocks), static_cast<int>(item / blocks));
+    const int at = atomicAdd(&start[to.bucket[item]], 1);
+    to.order[at] = make_int2(static_cast<int>(item % blocks), static_cast<int>(item / blocks));
   }
 }
 
 }  // namespace
 
-cudaError_t launch_plan(const AttentionParams& p, const Prepared& prepared, const int* extent,
+cudaError_t launch_plan(const AttentionParams& p, const Prepared& prepared, const Plan& to, const int* extent,
                         cudaStream_t stream) {
-  plan<<<1, kThreads, 0, stream>>>(p, documents_of(p), prepared, extent, num_blocks(p));
+  plan<<<1, kThreads, 0, stream>>>(p, documents_of(p), prepared, to, extent, num_blocks(p));
   return cudaGetLastError();
 }
 

@@ -1,77 +1,25 @@
-// Element-wise passes around the attention kernels: rotation, padding and norms before them; the query's own
-// key, rotation back and conversion after them. All bound by memory.
-#include "kernels/device_common.cuh"
+// Element-wise passes before the attention kernels: rotation, padding, norms, and what backward starts from.
+// All bound by memory.
 #include "kernels/passes.h"
+#include "kernels/rows.cuh"
 
 namespace rse::kernels {
 namespace {
 
-// A row is shared by kGroup lanes; lane g holds columns 4g..4g+3 and half + 4g..half + 4g + 3 (half =
-// head_dim / 2).
-template <typename T, int D>
-struct RowLanes {
-  static constexpr int kGroup = D / 8, kRowsPerBlock = 256 / kGroup;
-};
-
-template <typename T, bool kVector>
-__device__ inline void load4(const T* from, float (&x)[4]) {
-  if constexpr (kVector && sizeof(T) == 2) {
-    const uint2 raw = *reinterpret_cast<const uint2*>(from);
-    const T* values = reinterpret_cast<const T*>(&raw);
+// The largest x of the thread block, in thread 0.
+__device__ inline float block_max(float x) {
+  __shared__ float largest[8];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) x[i] = to_float(values[i]);
-  } else if constexpr (kVector) {
-    const float4 raw = *reinterpret_cast<const float4*>(from);
-    x[0] = raw.x, x[1] = raw.y, x[2] = raw.z, x[3] = raw.w;
-  } else {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) x[i] = to_float(from[i]);
-  }
-}
-
-template <typename T>
-__device__ inline void store4(T* to, const float (&x)[4]) {  // aligned to 4 elements
-  if constexpr (sizeof(T) == 2) {
-    T values[4] = {from_float<T>(x[0]), from_float<T>(x[1]), from_float<T>(x[2]), from_float<T>(x[3])};
-    *reinterpret_cast<uint2*>(to) = *reinterpret_cast<const uint2*>(values);
-  } else {
-    *reinterpret_cast<float4*>(to) = make_float4(x[0], x[1], x[2], x[3]);
-  }
-}
-
-template <int kGroup>
-__device__ inline float group_sum(float x) {
-#pragma unroll
-  for (int mask = kGroup / 2; mask > 0; mask /= 2) x += __shfl_xor_sync(~0u, x, mask);
+  for (int mask = 16; mask > 0; mask /= 2) x = fmaxf(x, __shfl_xor_sync(~0u, x, mask));
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) largest[threadIdx.x / 32] = x;
+  __syncthreads();
+  for (int warp = 1; threadIdx.x == 0 && warp < 8; ++warp) x = fmaxf(x, largest[warp]);
   return x;
 }
 
-struct RowIndex {
-  int64_t batch, head_index, row;  // row in [batch * heads, seq]
-  int head, token;
-};
-
-__device__ inline RowIndex row_index(int64_t linear, int heads, int64_t seq) {
-  // Heads run fastest, then tokens: neighbours in memory are neighbours in a block.
-  const int head = static_cast<int>(linear % heads);
-  const int64_t rest = linear / heads, token = rest % seq, batch = rest / seq;
-  return {batch, batch * heads + head, (batch * heads + head) * seq + token, head, static_cast<int>(token)};
-}
-
-template <typename T>
-__device__ inline const T* at(const Strided& x, const RowIndex& i) {
-  return static_cast<const T*>(x.data) + i.batch * x.batch + i.token * x.token + i.head * x.head;
-}
-
-// (x[i], y[i]) are pairs (d, d + half); sign -1 rotates back.
-__device__ inline void rotate(float (&x)[4], float (&y)[4], const float* cos, const float* sin, float sign) {
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const float c = cos[i], s = sign * sin[i], a = x[i], b = y[i];
-    x[i] = a * c - b * s;
-    y[i] = a * s + b * c;
-  }
-}
+// Norms are positive: their bits are ordered as they are. 1.01 covers rounding, that of bf16 copies included.
+__device__ inline void keep_largest(uint32_t* to, float x) { atomicMax(to, __float_as_uint(1.01f * x)); }
 
 // Rotation and scale may take a finite number out of float16's range, and infinity times 0 is NaN.
 template <typename T>
@@ -83,287 +31,187 @@ __device__ inline void saturate(float (&x)[4]) {
   }
 }
 
-template <typename T, int D>
-__device__ inline void store_row(T* row, int g, int head_dim, const float (&low)[4], const float (&high)[4]) {
-  const int half = head_dim / 2;
-  if (4 * g < half) {
-    store4(row + 4 * g, low);
-    store4(row + half + 4 * g, high);
+// Where column `column` of a prepared row lies; kPermuted: in tiles of keys and values.
+template <int D, bool kTiled, bool kPermuted>
+__device__ inline int64_t prepared_at(const RowIndex& i, int column) {
+  if constexpr (kTiled) {
+    const int row = static_cast<int>(i.prepared % kKeys);
+    return i.prepared / kKeys * (kKeys * D) + tile_offset<D>(kPermuted ? column_of_key(row) : row, column);
+  } else {
+    return i.prepared * D + column;
   }
-  const float zero[4] = {};
-  for (int c = head_dim + 4 * g; c < D; c += D / 2) store4(row + c, zero);
 }
 
-template <typename T, int D, bool kVector>
+template <typename T, int D, bool kTiled, bool kPermuted>
+__device__ inline void store_row(void* matrix, const RowIndex& i, int g, int head_dim, const float (&low)[4],
+                                 const float (&high)[4]) {
+  T* to = static_cast<T*>(matrix);
+  const int half = head_dim / 2;
+  if (4 * g < half) {
+    store4(to + prepared_at<D, kTiled, kPermuted>(i, 4 * g), low);
+    store4(to + prepared_at<D, kTiled, kPermuted>(i, half + 4 * g), high);
+  }
+  const float zero[4] = {};
+  for (int c = head_dim + 4 * g; c < D; c += D / 2)
+    store4(to + prepared_at<D, kTiled, kPermuted>(i, c), zero);
+}
+
+template <typename T, int D, bool kVector, bool kTiled>
 __global__ void __launch_bounds__(256)
     prepare_forward(const AttentionParams p, const Documents docs, const Prepared out) {
-  using Lanes = RowLanes<T, D>;
-  const int64_t linear = int64_t(blockIdx.x) * Lanes::kRowsPerBlock + threadIdx.x / Lanes::kGroup;
-  const bool valid = linear < p.batch * p.heads * p.seq;
+  using Lanes = RowLanes<D>;
+  const RowsOfBlock<kTiled> rows(p, docs);
   const int g = threadIdx.x % Lanes::kGroup, half = p.head_dim / 2;
-  const bool mine = valid && 4 * g < half;
-  const RowIndex i = row_index(valid ? linear : 0, p.heads, p.seq);
-  float q[2][4] = {}, k[2][4] = {}, v[2][4] = {};
-  int document = 0, position = 0;
-  if (valid) {
-    document = document_of(docs, i.token);
-    position = i.token - docs.begin(document);
-  }
-  float self = 0, query_norm = 0, key_norm = 0, value_norm = 0;
-  if (mine) {
-    const T *query = at<T>(p.query, i) + 4 * g, *key = at<T>(p.key, i) + 4 * g,
-            *value = at<T>(p.value, i) + 4 * g;
+  const float scale = p.scale * 1.44269504088896340736f;
+  const int64_t blocks = docs.seq / kRows + docs.documents;
+  float most_query = 0, most_key = 0, most_value = 0;
+  for (int row = threadIdx.x / Lanes::kGroup; row < kKeys; row += Lanes::kAtOnce) {
+    const RowIndex i = rows.at(row);
+    float q[2][4] = {}, k[2][4] = {}, v[2][4] = {};
+    float self = 0, query_norm = 0, key_norm = 0, value_norm = 0;
+    if (i.valid && 4 * g < half) {
+      const T *query = at<T>(p.query, i) + 4 * g, *key = at<T>(p.key, i) + 4 * g,
+              *value = at<T>(p.value, i) + 4 * g;
 #pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      load4<T, kVector>(query + h * half, q[h]);
-      load4<T, kVector>(key + h * half, k[h]);
-      load4<T, kVector>(value + h * half, v[h]);
-    }
+      for (int h = 0; h < 2; ++h) {
+        load4<T, kVector>(query + h * half, q[h]);
+        load4<T, kVector>(key + h * half, k[h]);
+        load4<T, kVector>(value + h * half, v[h]);
+      }
 #pragma unroll
-    for (int h = 0; h < 2; ++h) {
+      for (int h = 0; h < 2; ++h) {
 #pragma unroll
-      for (int n = 0; n < 4; ++n) {
-        self = fmaf(q[h][n], k[h][n], self);
-        query_norm = fmaf(q[h][n], q[h][n], query_norm);
-        key_norm = fmaf(k[h][n], k[h][n], key_norm);
-        value_norm = fmaf(v[h][n], v[h][n], value_norm);
+        for (int n = 0; n < 4; ++n) {
+          self = fmaf(q[h][n], k[h][n], self);
+          query_norm = fmaf(q[h][n], q[h][n], query_norm);
+          key_norm = fmaf(k[h][n], k[h][n], key_norm);
+          value_norm = fmaf(v[h][n], v[h][n], value_norm);
+        }
+      }
+      if (p.cos != nullptr) {
+        const int64_t angle = int64_t(i.position) * half + 4 * g;
+        rotate(q[0], q[1], p.cos + angle, p.sin + angle, 1.f);
+        rotate(k[0], k[1], p.cos + angle, p.sin + angle, 1.f);
       }
     }
-    if (p.cos != nullptr) {
-      const int64_t angle = int64_t(position) * half + 4 * g;
-      rotate(q[0], q[1], p.cos + angle, p.sin + angle, 1.f);
-      rotate(k[0], k[1], p.cos + angle, p.sin + angle, 1.f);
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      q[0][n] *= scale;
+      q[1][n] *= scale;
+    }
+    self = group_sum<Lanes::kGroup>(self);
+    query_norm = group_sum<Lanes::kGroup>(query_norm);
+    most_key = fmaxf(most_key, group_sum<Lanes::kGroup>(key_norm));
+    most_value = fmaxf(most_value, group_sum<Lanes::kGroup>(value_norm));
+    most_query = fmaxf(most_query, query_norm);
+    if (!i.inside) continue;
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      saturate<T>(q[h]);
+      saturate<T>(k[h]);
+    }
+    store_row<T, D, kTiled, false>(out.query, i, g, p.head_dim, q[0], q[1]);
+    store_row<T, D, kTiled, true>(out.key, i, g, p.head_dim, k[0], k[1]);
+    store_row<T, D, kTiled, true>(out.value, i, g, p.head_dim, v[0], v[1]);
+    if (g != 0 || !i.valid) continue;
+    out.self_logit[i.row] = self * scale;
+    if constexpr (!kTiled) {
+      const int64_t block = docs.begin(i.document) / kRows + i.document + i.position / kRows;
+      keep_largest(out.query_norm + i.head_index * blocks + block, sqrtf(query_norm) * fabsf(scale));
     }
   }
-  const float scale = p.scale * 1.44269504088896340736f;
-#pragma unroll
-  for (int n = 0; n < 4; ++n) {
-    q[0][n] *= scale;
-    q[1][n] *= scale;
-  }
-  self = group_sum<Lanes::kGroup>(self);
-  query_norm = group_sum<Lanes::kGroup>(query_norm);
-  key_norm = group_sum<Lanes::kGroup>(key_norm);
-  value_norm = group_sum<Lanes::kGroup>(value_norm);
-  if (!valid) return;
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    saturate<T>(q[h]);
-    saturate<T>(k[h]);
-  }
-  store_row<T, D>(static_cast<T*>(out.query) + i.row * D, g, p.head_dim, q[0], q[1]);
-  store_row<T, D>(static_cast<T*>(out.key) + i.row * D, g, p.head_dim, k[0], k[1]);
-  store_row<T, D>(static_cast<T*>(out.value) + i.row * D, g, p.head_dim, v[0], v[1]);
-  if (g != 0) return;
-  out.self_logit[i.row] = self * scale;
-  // Norms are positive: their bits are ordered as they are. 1.01 covers rounding, that of bf16 copies
-  // included.
-  const auto most = [](uint32_t* to, float x) { atomicMax(to, __float_as_uint(1.01f * x)); };
-  const int64_t block = docs.begin(document) / kRows + document + position / kRows;
-  const int64_t blocks = docs.seq / kRows + docs.documents;
-  most(out.query_norm + i.head_index * blocks + block, sqrtf(query_norm) * fabsf(scale));
-  most(out.key_norm + i.head_index, sqrtf(key_norm));
-  most(out.value_norm + i.head_index, sqrtf(value_norm));
+  most_query = block_max(most_query);
+  most_key = block_max(most_key);
+  most_value = block_max(most_value);
+  if (threadIdx.x != 0) return;
+  const RowIndex first = rows.at(0);
+  if constexpr (kTiled)
+    keep_largest(out.query_norm + first.prepared / kRows, sqrtf(most_query) * fabsf(scale));
+  keep_largest(out.key_norm + first.head_index, sqrtf(most_key));
+  keep_largest(out.value_norm + first.head_index, sqrtf(most_value));
 }
 
 // Copies grad_out, and what each row's T starts with: per side <grad_out, o_side> + rem drem (spec section
 // 3).
-template <typename T, int D, bool kVector>
+template <typename T, int D, bool kVector, bool kTiled>
 __global__ void __launch_bounds__(256)
-    prepare_backward(const AttentionParams p, const BackwardInputs in, const Prepared prepared,
+    prepare_backward(const AttentionParams p, const Documents docs, const BackwardInputs in,
                      const Saved saved, const Accumulators acc) {
-  using Lanes = RowLanes<T, D>;
-  const int64_t linear = int64_t(blockIdx.x) * Lanes::kRowsPerBlock + threadIdx.x / Lanes::kGroup;
-  const bool valid = linear < p.batch * p.heads * p.seq;
-  const int g = threadIdx.x % Lanes::kGroup, half = p.head_dim / 2;
-  const RowIndex i = row_index(valid ? linear : 0, p.heads, p.seq);
-  float d[2][4] = {}, both = 0, left = 0, norm = 0, own = 0;
-  if (valid && 4 * g < half) {
-    const T *grad = at<T>(in.grad_out, i) + 4 * g, *value = at<T>(p.value, i) + 4 * g;
+  using Lanes = RowLanes<D>;
+  const RowsOfBlock<kTiled> rows(p, docs);
+  const int g = threadIdx.x % Lanes::kGroup, half = p.head_dim / 2, sides = p.causal ? 1 : 2;
+  for (int row = threadIdx.x / Lanes::kGroup; row < kKeys; row += Lanes::kAtOnce) {
+    const RowIndex i = rows.at(row);
+    float d[2][4] = {}, all = 0, left = 0, norm = 0, own = 0;
+    if (i.valid && 4 * g < half) {
 #pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      float v[4], o[4], l[4] = {};
-      load4<T, kVector>(grad + h * half, d[h]);
-      load4<T, kVector>(value + h * half, v);
-      load4<float, true>(saved.both + i.row * D + h * half + 4 * g, o);
-      if (!p.causal) load4<float, true>(saved.left + i.row * D + h * half + 4 * g, l);
+      for (int h = 0; h < 2; ++h) {
+        const int column = h * half + 4 * g;
+        float v[4] = {}, o[4], l[4] = {};
+        load4<T, kVector>(at<T>(in.grad_out, i) + column, d[h]);
+        if (p.remainder_self) load4<T, kVector>(at<T>(p.value, i) + column, v);
+        load4<float, true>(saved.both + i.row * D + column, o);
+        if (!p.causal) load4<float, true>(saved.left + i.row * D + column, l);
 #pragma unroll
-      for (int n = 0; n < 4; ++n) {
-        norm = fmaf(d[h][n], d[h][n], norm);
-        own = fmaf(d[h][n], v[n], own);
-        both = fmaf(d[h][n], p.causal ? 0.f : o[n] - l[n], both);
-        left = fmaf(d[h][n], p.causal ? o[n] : l[n], left);
+        for (int n = 0; n < 4; ++n) {
+          norm = fmaf(d[h][n], d[h][n], norm);
+          own = fmaf(d[h][n], v[n], own);
+          all = fmaf(d[h][n], o[n] - l[n], all);
+          left = fmaf(d[h][n], l[n], left);
+        }
       }
     }
-  }
-  norm = group_sum<Lanes::kGroup>(norm);
-  own = group_sum<Lanes::kGroup>(own);
-  float side[2] = {group_sum<Lanes::kGroup>(left), group_sum<Lanes::kGroup>(both)};
-  if (!valid) return;
-  store_row<T, D>(static_cast<T*>(acc.grad_out) + i.row * D, g, p.head_dim, d[0], d[1]);
-  if (g != 0) return;
-  const int sides = p.causal ? 1 : 2;
-  float largest = 0;
-  for (int s = 0; s < sides; ++s) {
-    const float d_rem =
-        (in.grad_rem == nullptr ? 0.f : in.grad_rem[i.row * sides + s]) + (p.remainder_self ? own : 0.f);
-    side[s] = fmaf(in.rem[i.row * sides + s], d_rem, side[s]);
-    largest = fmaxf(largest, fabsf(d_rem));
-  }
-  acc.row_state[i.row] = make_float4(side[0], side[1], 1.01f * sqrtf(norm), 1.01f * largest);
-}
-
-template <typename T, int D, bool kVector>
-__global__ void __launch_bounds__(256)
-    finish_backward(const AttentionParams p, const Documents docs, const BackwardInputs in,
-                    const Prepared prepared, const Accumulators acc, const BackwardOutputs out) {
-  using Lanes = RowLanes<T, D>;
-  const int64_t linear = int64_t(blockIdx.x) * Lanes::kRowsPerBlock + threadIdx.x / Lanes::kGroup;
-  const bool valid = linear < p.batch * p.heads * p.seq;
-  const int g = threadIdx.x % Lanes::kGroup, half = p.head_dim / 2;
-  const bool mine = valid && 4 * g < half;
-  const RowIndex i = row_index(valid ? linear : 0, p.heads, p.seq);
-  float d[2][4] = {}, q[2][4], k[2][4], v[2][4], own = 0;
-  if (mine) {
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      load4<T, kVector>(at<T>(in.grad_out, i) + 4 * g + h * half, d[h]);
-      load4<T, kVector>(at<T>(p.query, i) + 4 * g + h * half, q[h]);
-      load4<T, kVector>(at<T>(p.key, i) + 4 * g + h * half, k[h]);
-      load4<T, kVector>(at<T>(p.value, i) + 4 * g + h * half, v[h]);
-#pragma unroll
-      for (int n = 0; n < 4; ++n) own = fmaf(d[h][n], v[h][n], own);
+    norm = group_sum<Lanes::kGroup>(norm);
+    own = group_sum<Lanes::kGroup>(own);
+    all = group_sum<Lanes::kGroup>(all);
+    left = group_sum<Lanes::kGroup>(left);
+    if (!i.inside) continue;
+    store_row<T, D, kTiled, false>(acc.grad_out, i, g, p.head_dim, d[0], d[1]);
+    if (g != 0 || !i.valid) continue;
+    float side[2] = {p.causal ? all : left, p.causal ? 0.f : all}, remainder[2] = {}, largest = 0;
+    for (int s = 0; s < sides; ++s) {
+      const float d_rem =
+          (in.grad_rem == nullptr ? 0.f : in.grad_rem[i.row * sides + s]) + (p.remainder_self ? own : 0.f);
+      remainder[s] = in.rem[i.row * sides + s] * d_rem;
+      side[s] += remainder[s];
+      largest = fmaxf(largest, fabsf(d_rem));
     }
+    acc.remainder[i.row] = make_float2(remainder[0], remainder[1]);
+    acc.row_state[i.row] = make_float4(side[0], side[1], 1.01f * sqrtf(norm), 1.01f * largest);
   }
-  own = group_sum<Lanes::kGroup>(own);
-  if (!mine) return;
-  const OwnKey self = own_key(prepared.self_logit[i.row], p.self_key);
-  const float4 state = acc.row_state[i.row];
-  const float t = self.beta * own;
-  const float dx = t - self.beta * (t + (p.shared ? state.x + (p.causal ? 0.f : state.y) : 0.f));
-  float weight = self.beta;
-  if (p.remainder_self) {
-    for (int s = 0; s < (p.causal ? 1 : 2); ++s) weight += in.rem[i.row * (p.causal ? 1 : 2) + s];
-  }
-  float dq[2][4], dk[2][4] = {}, dv[2][4] = {};
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    const int64_t from = i.row * D + h * half + 4 * g;
-    load4<float, true>(acc.query + from, dq[h]);
-    for (int slot = 0; slot < acc.slots; ++slot) {
-      float a[4], b[4];
-      load4<float, true>(acc.key + slot * acc.matrix + from, a);
-      load4<float, true>(acc.value + slot * acc.matrix + from, b);
-#pragma unroll
-      for (int n = 0; n < 4; ++n) {
-        dk[h][n] += a[n];
-        dv[h][n] += b[n];
-      }
-    }
-  }
-  if (p.cos != nullptr) {
-    const int position = i.token - docs.begin(document_of(docs, i.token));
-    const int64_t angle = int64_t(position) * half + 4 * g;
-    rotate(dq[0], dq[1], p.cos + angle, p.sin + angle, -1.f);
-    rotate(dk[0], dk[1], p.cos + angle, p.sin + angle, -1.f);
-  }
-  const int64_t to = ((i.batch * p.seq + i.token) * p.heads + i.head) * p.head_dim + 4 * g;
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-#pragma unroll
-    for (int n = 0; n < 4; ++n) {
-      // Rotation cancels in the own key's logit. The prepared query holds scale * log2(e).
-      dq[h][n] = p.scale * fmaf(dx, k[h][n], dq[h][n]);
-      dk[h][n] = fmaf(p.scale * dx, q[h][n], 0.693147180559945309417f * dk[h][n]);
-      dv[h][n] = fmaf(weight, d[h][n], dv[h][n]);
-    }
-    store4(static_cast<T*>(out.query) + to + h * half, dq[h]);
-    store4(static_cast<T*>(out.key) + to + h * half, dk[h]);
-    store4(static_cast<T*>(out.value) + to + h * half, dv[h]);
-  }
-}
-
-// d lambda of a head: the row blocks' parts, always in the same order.
-__global__ void sum_decay(const float* parts, int64_t batch, int heads, int64_t blocks, float* out) {
-  __shared__ double sums[256];
-  const int head = blockIdx.x;
-  double sum = 0;
-  for (int64_t n = threadIdx.x; n < batch * blocks; n += blockDim.x)
-    sum += parts[(n / blocks * heads + head) * blocks + n % blocks];
-  sums[threadIdx.x] = sum;
-  __syncthreads();
-  for (int half = 128; half > 0; half /= 2) {
-    if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
-    __syncthreads();
-  }
-  if (threadIdx.x == 0) out[head] = static_cast<float>(sums[0]);
-}
-
-template <typename T>
-bool vectors_fit(const Strided& x) {
-  return reinterpret_cast<uintptr_t>(x.data) % (4 * sizeof(T)) == 0 && x.batch % 4 == 0 && x.token % 4 == 0 &&
-         x.head % 4 == 0;
-}
-
-template <typename T, int D>
-unsigned row_grid(const AttentionParams& p) {
-  constexpr int kRowsPerBlock = RowLanes<T, D>::kRowsPerBlock;
-  return static_cast<unsigned>((p.batch * p.heads * p.seq + kRowsPerBlock - 1) / kRowsPerBlock);
 }
 
 }  // namespace
 
 template <typename T, int D>
 cudaError_t launch_prepare_forward(const AttentionParams& p, const Prepared& prepared, cudaStream_t stream) {
-  const Documents docs = documents_of(p);
   if (const cudaError_t error = cudaMemsetAsync(prepared.query_norm, 0, prepared.norms_bytes, stream))
     return error;
-  if (vectors_fit<T>(p.query) && vectors_fit<T>(p.key) && vectors_fit<T>(p.value)) {
-    prepare_forward<T, D, true><<<row_grid<T, D>(p), 256, 0, stream>>>(p, docs, prepared);
-  } else {
-    prepare_forward<T, D, false><<<row_grid<T, D>(p), 256, 0, stream>>>(p, docs, prepared);
-  }
+  const bool vector = vectors_fit<T>(p.query) && vectors_fit<T>(p.key) && vectors_fit<T>(p.value);
+  switch_layout<T, D>(p, vector, [&](auto fit, auto tiled) {
+    prepare_forward<T, D, fit(), tiled()><<<row_grid(p), 256, 0, stream>>>(p, documents_of(p), prepared);
+  });
   return cudaGetLastError();
 }
 
 template <typename T, int D>
-cudaError_t launch_prepare_backward(const AttentionParams& p, const BackwardInputs& in,
-                                    const Prepared& prepared, const Saved& saved, const Accumulators& acc,
-                                    cudaStream_t stream) {
+cudaError_t launch_prepare_backward(const AttentionParams& p, const BackwardInputs& in, const Saved& saved,
+                                    const Accumulators& acc, cudaStream_t stream) {
   if (const cudaError_t error = cudaMemsetAsync(acc.key, 0, 2 * acc.slots * acc.matrix * 4, stream))
     return error;
-  if (vectors_fit<T>(in.grad_out) && vectors_fit<T>(p.value)) {
-    prepare_backward<T, D, true><<<row_grid<T, D>(p), 256, 0, stream>>>(p, in, prepared, saved, acc);
-  } else {
-    prepare_backward<T, D, false><<<row_grid<T, D>(p), 256, 0, stream>>>(p, in, prepared, saved, acc);
-  }
-  return cudaGetLastError();
-}
-
-template <typename T, int D>
-cudaError_t launch_finish_backward(const AttentionParams& p, const BackwardInputs& in,
-                                   const Prepared& prepared, const Accumulators& acc,
-                                   const BackwardOutputs& out, cudaStream_t stream) {
-  const Documents docs = documents_of(p);
-  if (vectors_fit<T>(p.query) && vectors_fit<T>(p.key) && vectors_fit<T>(p.value) &&
-      vectors_fit<T>(in.grad_out)) {
-    finish_backward<T, D, true><<<row_grid<T, D>(p), 256, 0, stream>>>(p, docs, in, prepared, acc, out);
-  } else {
-    finish_backward<T, D, false><<<row_grid<T, D>(p), 256, 0, stream>>>(p, docs, in, prepared, acc, out);
-  }
-  sum_decay<<<p.heads, 256, 0, stream>>>(acc.decay, p.batch, p.heads, num_blocks(p), out.decay);
+  switch_layout<T, D>(p, vectors_fit<T>(in.grad_out) && vectors_fit<T>(p.value), [&](auto fit, auto tiled) {
+    prepare_backward<T, D, fit(), tiled()>
+        <<<row_grid(p), 256, 0, stream>>>(p, documents_of(p), in, saved, acc);
+  });
   return cudaGetLastError();
 }
 
 #define RSE_INSTANTIATE(T, D)                                                                               \
   template cudaError_t launch_prepare_forward<T, D>(const AttentionParams&, const Prepared&, cudaStream_t); \
   template cudaError_t launch_prepare_backward<T, D>(const AttentionParams&, const BackwardInputs&,         \
-                                                     const Prepared&, const Saved&, const Accumulators&,    \
-                                                     cudaStream_t);                                         \
-  template cudaError_t launch_finish_backward<T, D>(const AttentionParams&, const BackwardInputs&,          \
-                                                    const Prepared&, const Accumulators&,                   \
-                                                    const BackwardOutputs&, cudaStream_t);
+                                                     const Saved&, const Accumulators&, cudaStream_t);
 #define RSE_INSTANTIATE_TYPE(T) RSE_INSTANTIATE(T, 32) RSE_INSTANTIATE(T, 64) RSE_INSTANTIATE(T, 128)
+RSE_INSTANTIATE_TYPE(float)
 RSE_INSTANTIATE_TYPE(__nv_bfloat16)
 RSE_INSTANTIATE_TYPE(__half)
 

@@ -194,9 +194,12 @@ std::string list_attention_backends() {
   } else {
     text += "cuda: no device\n";
   }
-  const char* why = ops::why_not_portable(cuda, torch::kBFloat16, /*head_dim=*/64);
-  return text + fmt::format("portable = {}: {}\n", describe_backend(Backend::kPortable, cuda),
-                            why == nullptr ? "runs here" : fmt::format("does not run here: {}", why));
+  for (const Backend backend : {Backend::kPortable, Backend::kHopper}) {
+    const char* why = ops::why_not_kernels(backend, cuda, torch::kBFloat16, /*head_dim=*/64);
+    text += fmt::format("{} = {}: {}\n", to_string(backend), describe_backend(backend, cuda),
+                        why == nullptr ? "runs here" : fmt::format("does not run here: {}", why));
+  }
+  return text;
 }
 
 }  // namespace rse

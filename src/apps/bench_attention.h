@@ -26,7 +26,7 @@ struct AttentionBenchOptions {
   int64_t threads = 0;            // 0: as LibTorch chose
   std::string device = "cpu";     // or cuda
   std::string dtype = "float32";  // float32, bfloat16, float16
-  std::string backend = "auto";   // of the RSE cases: auto, reference, portable
+  std::string backend = "auto";   // of the RSE cases: auto, reference, portable, hopper
   bool causal = false;
   // lambda of the first and the last head, geometric between; the default is what trained models end with.
   std::vector<double> decay = {0.0002, 3.0};

@@ -21,7 +21,7 @@ void add_attention_options(CLI::App* command, rse::AttentionBenchOptions& option
   command->add_option("--threads", options.threads, "0: as LibTorch chooses");
   command->add_option("--device", options.device, "cpu or cuda");
   command->add_option("--dtype", options.dtype, "float32, bfloat16 or float16");
-  command->add_option("--backend", options.backend, "of rse: auto, reference or portable");
+  command->add_option("--backend", options.backend, "of rse: auto, reference, portable or hopper");
   command->add_flag("--causal", options.causal, "keys before the query only");
   command->add_option("--decay", options.decay, "lambda of the first and the last head, geometric between")
       ->delimiter(',')

@@ -60,7 +60,10 @@ void PositionConfig::bind(ConfigBinder& b) {
 
 void AttentionConfig::bind(ConfigBinder& b) {
   b.choice("backend", backend,
-           {{"auto", Backend::kAuto}, {"reference", Backend::kReference}, {"portable", Backend::kPortable}});
+           {{"auto", Backend::kAuto},
+            {"reference", Backend::kReference},
+            {"portable", Backend::kPortable},
+            {"hopper", Backend::kHopper}});
   b.field("deterministic", deterministic);
 }
 

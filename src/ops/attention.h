@@ -21,11 +21,11 @@ enum class Mass { kPerSide, kShared };
 // What becomes of the end of a stick: dropped, or given to the query's own value.
 enum class Remainder { kDrop, kSelf };
 
-// Who computes. kAuto: the fastest for the device (CPU: the blocked SIMD kernel; CUDA: kPortable where it
-// takes the inputs, else kReference). kReference: composed from LibTorch operators in chunks of queries, on
-// any device. kPortable: CUDA kernels on tensor cores (mma.sync), bfloat16 and float16, compute
-// capability 8.0 and newer.
-enum class Backend { kAuto, kReference, kPortable };
+// Who computes. kAuto: the fastest for the device (CPU: the blocked SIMD kernel; CUDA: the first of
+// kHopper, kPortable and kReference that takes the inputs). kReference: composed from LibTorch operators in
+// chunks of queries, on any device. kPortable: CUDA kernels for compute capability 8.0 and newer (bfloat16
+// and float16 by mma.sync; float32). kHopper: CUDA kernels for 9.0 (bfloat16 and float16 by wgmma).
+enum class Backend { kAuto, kReference, kPortable, kHopper };
 
 struct AttentionOptions {
   bool causal = false;

@@ -69,14 +69,15 @@ ForwardResult forward_reference(const AttentionProblem& problem);
 Gradients backward_reference(const AttentionProblem& problem, const ForwardResult& saved,
                              const torch::Tensor& grad_out, const torch::Tensor& grad_rem);
 
-// Tensor-core kernels; bfloat16 and float16 on CUDA, any strides with unit stride in head_dim, on the current
-// stream. save: backward will follow. A problem that the kernels do not take: UserError.
+// The kernels of problem.options.backend (kPortable or kHopper); any strides with unit stride in head_dim, on
+// the current stream. save: backward will follow. A problem that the kernels do not take: UserError.
 ForwardResult forward_cuda(const AttentionProblem& problem, bool save);
 // saved: what forward_cuda returned with save, all contiguous. Deterministic where the options ask for it.
 Gradients backward_cuda(const AttentionProblem& problem, const ForwardResult& saved,
                         const torch::Tensor& grad_out, const torch::Tensor& grad_rem);
-// Null where forward_cuda takes such inputs, else what it takes.
-const char* why_not_portable(const torch::Device& device, torch::ScalarType dtype, int64_t head_dim);
+// Null where forward_cuda takes such inputs with `backend` (kPortable or kHopper), else what it takes.
+const char* why_not_kernels(Backend backend, const torch::Device& device, torch::ScalarType dtype,
+                            int64_t head_dim);
 // ForwardResult::saved for problem.options.backend, with undefined values.
 torch::Tensor empty_saved(const AttentionProblem& problem, bool save);
 

@@ -4,19 +4,37 @@
 
 #include <string>
 
+#include "kernels/saved_size.h"
 #include "ops/attention_problem.h"
 
 namespace rse {
+namespace {
+
+bool runs(Backend backend, const torch::Device& device, torch::ScalarType dtype) {
+  return ops::why_not_kernels(backend, device, dtype, /*head_dim=*/64) == nullptr;
+}
+
+}  // namespace
 
 std::string describe_backend(Backend backend, const torch::Device& device) {
-  if (backend == Backend::kPortable) return "portable CUDA kernels (mma.sync)";
-  if (backend == Backend::kAuto && device.is_cpu()) {
-    return fmt::format("cpu kernel ({})", ops::cpu_instruction_set());
+  switch (backend) {
+    case Backend::kPortable:
+      return "portable CUDA kernels (mma.sync; float32)";
+    case Backend::kHopper:
+      return "Hopper CUDA kernels (wgmma)";
+    case Backend::kReference:
+      return "reference (composed LibTorch operators)";
+    case Backend::kAuto:
+      break;
   }
-  if (backend == Backend::kAuto && ops::why_not_portable(device, torch::kBFloat16, 64) == nullptr) {
-    return "portable CUDA kernels (mma.sync) for bfloat16 and float16, else reference";
+  if (device.is_cpu()) return fmt::format("cpu kernel ({})", ops::cpu_instruction_set());
+  if (!runs(Backend::kPortable, device, torch::kFloat32)) {
+    return describe_backend(Backend::kReference, device);
   }
-  return "reference (composed LibTorch operators)";
+  const Backend fastest =
+      runs(Backend::kHopper, device, torch::kBFloat16) ? Backend::kHopper : Backend::kPortable;
+  return fmt::format("{} for bfloat16 and float16, {} for float32", describe_backend(fastest, device),
+                     describe_backend(Backend::kPortable, device));
 }
 
 }  // namespace rse
@@ -26,23 +44,26 @@ namespace rse::ops {
 Backend resolve_backend(Backend backend, const torch::Tensor& query) {
   if (backend != Backend::kAuto || !query.is_cuda()) return backend;
   const int64_t head_dim = query.dim() > 0 ? query.sym_size(-1).guard_int(__FILE__, __LINE__) : 0;
-  return why_not_portable(query.device(), query.scalar_type(), head_dim) == nullptr ? Backend::kPortable
-                                                                                    : Backend::kReference;
+  for (const Backend kernels : {Backend::kHopper, Backend::kPortable}) {
+    if (why_not_kernels(kernels, query.device(), query.scalar_type(), head_dim) == nullptr) return kernels;
+  }
+  return Backend::kReference;
 }
 
-std::vector<c10::SymInt> saved_sizes(const torch::Tensor& query, bool packed, const AttentionOptions& options,
-                                     bool save) {
-  if (!save || options.backend != Backend::kPortable) return {0};
+c10::SymInt saved_size(const torch::Tensor& query, const c10::SymInt& documents, bool packed,
+                       const AttentionOptions& options, bool save) {
+  if (!save || (options.backend != Backend::kPortable && options.backend != Backend::kHopper)) return 0;
   const auto size = [&](int64_t dim) { return query.sym_size(dim); };
-  const int64_t head_dim = size(-1).guard_int(__FILE__, __LINE__);
-  const int64_t padded = head_dim <= 32 ? 32 : head_dim <= 64 ? 64 : 128;  // kernels::padded_head_dim
-  const c10::SymInt sides = options.causal ? 1 : 2;
-  if (packed) return {sides, 1, size(1), size(0), padded};
-  return {sides, size(0), size(2), size(1), padded};
+  const c10::SymInt batch = packed ? c10::SymInt(1) : size(0);
+  return kernels::saved_floats<c10::SymInt>(
+      batch, size(packed ? 0 : 1), size(packed ? 1 : 2), documents, size(-1).guard_int(__FILE__, __LINE__),
+      static_cast<int64_t>(query.element_size()), options.causal,
+      options.backend == Backend::kHopper ? kernels::Path::kHopper : kernels::Path::kPortable);
 }
 
 torch::Tensor empty_saved(const AttentionProblem& problem, bool save) {
-  return torch::empty_symint(saved_sizes(problem.query, /*packed=*/false, problem.options, save),
+  const c10::SymInt documents(static_cast<int64_t>(problem.borders.size()) - 1);
+  return torch::empty_symint({saved_size(problem.query, documents, /*packed=*/false, problem.options, save)},
                              problem.query.options().dtype(torch::kFloat32));
 }
 

@@ -1,23 +1,22 @@
 // Which backend computes a call, and what forward keeps for that backend's backward.
 //
 // Order of calls: resolve_backend() where tensors still tell their device (autograd, kernels) ->
-// saved_sizes() where shapes are all there is (Meta).
+// saved_size() where shapes are all there is (Meta).
 #pragma once
 
 #include <torch/torch.h>
-
-#include <vector>
 
 #include "ops/attention.h"
 
 namespace rse::ops {
 
-// kAuto for a CUDA query: kPortable where the kernels take its dtype and head_dim on its device, else
-// kReference. Anything else comes back as it is; kAuto of a CPU query is the SIMD kernel.
+// kAuto for a CUDA query: the first of kHopper and kPortable that takes its dtype and head_dim on its device,
+// else kReference. Anything else comes back as it is; kAuto of a CPU query is the SIMD kernel.
 Backend resolve_backend(Backend backend, const torch::Tensor& query);
 
-// Shape of attention_forward's `saved` (float32) for a resolved backend and a query as the caller gave it.
-std::vector<c10::SymInt> saved_sizes(const torch::Tensor& query, bool packed, const AttentionOptions& options,
-                                     bool save);
+// Elements of attention_forward's `saved` (float32) for a resolved backend and a query as the caller gave it;
+// documents: 1 where not packed.
+c10::SymInt saved_size(const torch::Tensor& query, const c10::SymInt& documents, bool packed,
+                       const AttentionOptions& options, bool save);
 
 }  // namespace rse::ops

@@ -14,8 +14,10 @@ using Names = std::array<std::pair<const char*, Enum>, kCount>;
 
 constexpr Names<Mass, 2> kMassNames{{{"per_side", Mass::kPerSide}, {"shared", Mass::kShared}}};
 constexpr Names<Remainder, 2> kRemainderNames{{{"drop", Remainder::kDrop}, {"self", Remainder::kSelf}}};
-constexpr Names<Backend, 3> kBackendNames{
-    {{"auto", Backend::kAuto}, {"reference", Backend::kReference}, {"portable", Backend::kPortable}}};
+constexpr Names<Backend, 4> kBackendNames{{{"auto", Backend::kAuto},
+                                           {"reference", Backend::kReference},
+                                           {"portable", Backend::kPortable},
+                                           {"hopper", Backend::kHopper}}};
 
 template <typename Enum, size_t kCount>
 Enum parse(const char* argument, const std::string& name, const Names<Enum, kCount>& names) {

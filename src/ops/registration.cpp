@@ -21,6 +21,7 @@ ForwardResult run_forward(const AttentionProblem& problem, bool save) {
     case Backend::kReference:
       return forward_reference(problem);
     case Backend::kPortable:
+    case Backend::kHopper:
       return forward_cuda(problem, save);
   }
   RSE_ASSERT(false, "backend {}", static_cast<int>(problem.options.backend));
@@ -34,6 +35,7 @@ Gradients run_backward(const AttentionProblem& problem, const ForwardResult& sav
     case Backend::kReference:
       return backward_reference(problem, saved, grad_out, grad_rem);
     case Backend::kPortable:
+    case Backend::kHopper:
       return backward_cuda(problem, saved, grad_out, grad_rem);
   }
   RSE_ASSERT(false, "backend {}", static_cast<int>(problem.options.backend));
@@ -45,9 +47,10 @@ AttentionProblem resolved_problem(const Tensor& query, const Tensor& key, const 
   AttentionProblem problem =
       make_problem({query, key, value, decay, call.cu_seqlens}, call.borders, call.max_seqlen, call.options);
   problem.options.backend = resolve_backend(call.options.backend, query);
-  if (problem.options.backend == Backend::kPortable) {
-    if (const char* why = why_not_portable(query.device(), query.scalar_type(), problem.head_dim())) {
-      throw_user_error("attention: backend is 'portable', but {}; query is {} on {}", why,
+  const Backend backend = problem.options.backend;
+  if (backend == Backend::kPortable || backend == Backend::kHopper) {
+    if (const char* why = why_not_kernels(backend, query.device(), query.scalar_type(), problem.head_dim())) {
+      throw_user_error("attention: backend is '{}', but {}; query is {} on {}", to_string(backend), why,
                        torch::toString(query.scalar_type()), query.device().str());
     }
   }
@@ -115,6 +118,7 @@ struct MetaKernels {
     const c10::SymInt sides = call.options.causal ? 1 : 2;
     const auto size = [&](int64_t dim) { return query.sym_size(dim); };
     const bool packed = call.cu_seqlens.has_value();
+    const c10::SymInt documents = packed ? call.cu_seqlens->sym_size(0) - 1 : c10::SymInt(1);
     const std::vector<c10::SymInt> extent_sizes =
         packed ? std::vector<c10::SymInt>{1, size(1), size(0), sides}
                : std::vector<c10::SymInt>{size(0), size(2), size(1), sides};
@@ -123,7 +127,7 @@ struct MetaKernels {
     return {torch::empty_symint(query.sym_sizes(), query.options()),
             torch::empty_symint(rem_sizes, decay.options()),
             torch::empty_symint(extent_sizes, query.options().dtype(torch::kInt32)),
-            torch::empty_symint(saved_sizes(query, packed, call.options, save),
+            torch::empty_symint({saved_size(query, documents, packed, call.options, save)},
                                 query.options().dtype(torch::kFloat32))};
   }
 

@@ -166,7 +166,7 @@ TEST(AttentionChecksTest, Names) {
   EXPECT_THAT([] { parse_mass("half"); }, ThrowsUserError("mass is 'half', expected 'per_side' or 'shared'"));
   EXPECT_THAT([] { parse_remainder(""); }, ThrowsUserError("remainder is '', expected 'drop' or 'self'"));
   EXPECT_THAT([] { parse_backend("cuda"); },
-              ThrowsUserError("backend is 'cuda', expected 'auto', 'reference' or 'portable'"));
+              ThrowsUserError("backend is 'cuda', expected 'auto', 'reference', 'portable' or 'hopper'"));
 }
 
 TEST(AttentionChecksTest, BackendsDescribeThemselves) {
@@ -188,9 +188,9 @@ TEST(GpuAttentionChecksTest, ForcedKernelsSayWhatTheyTake) {
   if (!torch::cuda::is_available()) GTEST_SKIP() << "no GPU";
   const auto x = torch::zeros({1, 5, 2, 8}, torch::kCUDA), decay = torch::zeros({2}, torch::kCUDA);
   AttentionOptions options;
-  options.backend = Backend::kPortable;
+  options.backend = Backend::kHopper;
   EXPECT_THAT([&] { attention(x, x, x, decay, std::nullopt, 0, options); },
-              ThrowsUserError("backend is 'portable', but the portable kernels take bfloat16 and float16; "
+              ThrowsUserError("backend is 'hopper', but the hopper kernels take bfloat16 and float16; "
                               "query is Float on cuda:0"));
 }
 

@@ -20,7 +20,10 @@ inline std::vector<Target> gpu_targets() {
   return {{"auto", torch::kCUDA, Backend::kAuto},
           {"reference", torch::kCUDA, Backend::kReference},
           {"portable_bf16", torch::kCUDA, Backend::kPortable, {torch::kBFloat16}},
-          {"portable_fp16", torch::kCUDA, Backend::kPortable, {torch::kFloat16}}};
+          {"portable_fp16", torch::kCUDA, Backend::kPortable, {torch::kFloat16}},
+          {"portable_fp32", torch::kCUDA, Backend::kPortable, {torch::kFloat32}},
+          {"hopper_bf16", torch::kCUDA, Backend::kHopper, {torch::kBFloat16}},
+          {"hopper_fp16", torch::kCUDA, Backend::kHopper, {torch::kFloat16}}};
 }
 
 inline std::string target_name(const testing::TestParamInfo<Target>& info) { return info.param.name; }

@@ -4,11 +4,11 @@
 
 namespace rse::ops {
 
-const char* why_not_portable(const torch::Device&, torch::ScalarType, int64_t) {
+const char* why_not_kernels(Backend, const torch::Device&, torch::ScalarType, int64_t) {
   return "this program was built without its CUDA part";
 }
 
-// Not reached: why_not_portable refuses every call.
+// Not reached: why_not_kernels refuses every call.
 ForwardResult forward_cuda(const AttentionProblem&, bool) { RSE_ASSERT(false, "no CUDA part"); }
 
 Gradients backward_cuda(const AttentionProblem&, const ForwardResult&, const torch::Tensor&,

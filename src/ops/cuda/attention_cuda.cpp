@@ -37,6 +37,10 @@ kernels::Dtype dtype_of(torch::ScalarType type) {
   }
 }
 
+kernels::Path path_of(Backend backend) {
+  return backend == Backend::kHopper ? kernels::Path::kHopper : kernels::Path::kPortable;
+}
+
 kernels::Strided strided(const Tensor& x) {
   return {const_cast<void*>(x.const_data_ptr()), x.stride(0), x.stride(1), x.stride(2)};
 }
@@ -60,7 +64,8 @@ struct CudaCall {
         stream(at::cuda::getCurrentCUDAStream(problem.query.device().index())),
         params(params_of(problem)) {
     const char* why = kernels::why_not_supported(params, info_of(problem.query.device()));
-    if (why != nullptr) throw_user_error("attention: backend is 'portable', but {}", why);
+    if (why != nullptr)
+      throw_user_error("attention: backend is '{}', but {}", to_string(problem.options.backend), why);
     if (problem.options.rotary_base > 0) {
       rotation = rotary_tables(problem.longest_document(), problem.head_dim(), problem.options.rotary_base,
                                torch::kFloat32, problem.query.device());
@@ -73,6 +78,7 @@ struct CudaCall {
   static kernels::AttentionParams params_of(const AttentionProblem& problem) {
     kernels::AttentionParams params;
     params.dtype = dtype_of(problem.query.scalar_type());
+    params.path = path_of(problem.options.backend);
     params.batch = problem.batch();
     params.seq = problem.seq();
     params.heads = static_cast<int>(problem.heads());
@@ -101,10 +107,12 @@ Tensor bytes_on(const torch::Device& device, int64_t bytes) {
 
 }  // namespace
 
-const char* why_not_portable(const torch::Device& device, torch::ScalarType dtype, int64_t head_dim) {
-  if (!device.is_cuda()) return "the portable kernels run on CUDA devices";
-  if (dtype == torch::kFloat64) return "the portable kernels take bfloat16 and float16";
+const char* why_not_kernels(Backend backend, const torch::Device& device, torch::ScalarType dtype,
+                            int64_t head_dim) {
+  if (!device.is_cuda()) return "the CUDA kernels run on CUDA devices";
+  if (dtype == torch::kFloat64) return "the CUDA kernels take bfloat16, float16 and float32";
   kernels::AttentionParams params;
+  params.path = path_of(backend);
   params.dtype = dtype_of(dtype);
   params.head_dim = static_cast<int>(head_dim);
   return kernels::why_not_supported(params, info_of(device));
@@ -120,7 +128,8 @@ ForwardResult forward_cuda(const AttentionProblem& problem, bool save) {
   result.rem = torch::empty({batch, heads, seq, sides}, options.dtype(torch::kFloat32));
   result.extent = torch::empty({batch, heads, seq, sides}, options.dtype(torch::kInt32));
   result.saved = empty_saved(problem, save);
-  const Tensor workspace = bytes_on(problem.query.device(), kernels::forward_workspace_bytes(call.params));
+  const Tensor workspace =
+      bytes_on(problem.query.device(), kernels::forward_workspace_bytes(call.params, save));
   RSE_ASSERT(!save || static_cast<int64_t>(result.saved.nbytes()) == kernels::saved_bytes(call.params),
              "{} bytes for backward, the kernels keep {}", result.saved.nbytes(),
              kernels::saved_bytes(call.params));

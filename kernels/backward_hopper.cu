@@ -1,0 +1,187 @@
+// Backward attention through wgmma: what a thread block does around its walks, and the launch.
+#include "kernels/backward_hopper_block.cuh"
+#include "kernels/passes.h"
+
+namespace rse::kernels {
+namespace {
+
+// Copies `count` elements by all threads; both sides contiguous.
+template <typename T>
+__device__ void copy_rows(T* to, const T* from, int count) {
+  for (int n = threadIdx.x * 8; n < count; n += kThreads * 8)
+    *reinterpret_cast<uint4*>(to + n) = *reinterpret_cast<const uint4*>(from + n);
+}
+
+template <typename T, int D>
+__device__ void backward_block(const BackwardHopperArguments& p, const Documents& docs, T* shared, int2 item,
+                               int slot, int& loads) {
+  using Tile = BackwardHopperTile<D>;
+  const int head_index = item.y;
+  const int64_t item_index = head_index * p.blocks + item.x;
+  const RowBlock at = row_block(docs, item.x);
+  if (at.row >= at.length) {
+    if (threadIdx.x == 0) p.grad_decay[item_index] = 0.f;
+    return;
+  }
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, group = lane / 4, t = lane % 4;
+  const int64_t base = head_index * p.seq + at.begin;
+  const int64_t first_tile = (head_index * p.blocks + item.x - at.row / kRows) * 2,
+                row_tile = first_tile + at.row / kKeys;
+  BackwardHopperBlock<T, D> block{
+      p,
+      shared,
+      shared_address(shared + Tile::kBarriers),
+      static_cast<const T*>(p.key) + first_tile * Tile::kMatrix,
+      static_cast<const T*>(p.value) + first_tile * Tile::kMatrix,
+      (warp < 4 ? p.grad_value : p.grad_key) + slot * p.slot_stride + first_tile * Tile::kMatrix,
+      at,
+      at.row + 16 * warp,
+      p.decay[head_index % p.heads] * 1.44269504088896340736f,
+      0.f,
+      loads,
+      {},
+      {},
+      {}};
+  const int sides = p.causal ? 1 : 2, last_row = min(at.row + kRows, at.length) - 1;
+  const TileRange<true> left(at.row, last_row, last_row - p.extent[(base + last_row) * sides]);
+  const TileRange<false> right(at.row, last_row,
+                               at.row + (p.causal ? 0 : p.extent[(base + at.row) * sides + 1]));
+  block.load_first(left);
+  copy_rows(shared + Tile::kQuery, static_cast<const T*>(p.query) + row_tile * Tile::kMatrix,
+            2 * Tile::kMatrix);
+  copy_rows(shared + Tile::kGradOut, static_cast<const T*>(p.grad_out) + row_tile * Tile::kMatrix,
+            2 * Tile::kMatrix);
+  fence_shared_writes();
+  __syncthreads();
+  if constexpr (D == 64) {
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int row = 16 * warp + group + 8 * (i & 1), column = 16 * k + 2 * t + 8 * (i >> 1);
+        const int from = row / kKeys * Tile::kMatrix + tile_offset<D>(row % kKeys, column);
+        block.query[k][i] = *reinterpret_cast<const uint32_t*>(shared + Tile::kQuery + from);
+        block.grad_out[k][i] = *reinterpret_cast<const uint32_t*>(shared + Tile::kGradOut + from);
+      }
+    }
+  }
+  const float value_norm = __uint_as_float(p.value_norm[head_index]);
+  float start[2], stick[2], left_total[2], bound[2], right_total[2];
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int row = at.row + 16 * warp + group + 8 * h;
+    const bool valid = row < at.length;
+    const float4 state = valid ? p.row_state[base + row] : make_float4(0, 0, 0, 0);
+    start[h] = valid ? stick_start(own_key(p.self_logit[base + row], p.self_key), p.shared, p.causal) : 0.f;
+    left_total[h] = state.x;
+    right_total[h] = state.y;
+    bound[h] = fmaxf(state.z * value_norm, state.w);
+    stick[h] = start[h];
+  }
+  block.walk(left, stick, left_total, bound, [&] {
+    if (!p.causal) block.load_first(right);
+  });
+  if (!p.causal) {
+    stick[0] = start[0];
+    stick[1] = start[1];
+    block.walk(right, stick, right_total, bound, [] {});
+  }
+  loads = block.loads;
+  if (threadIdx.x % 128 == 0) bulk_wait();
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int row = at.row + 16 * warp + group + 8 * h;
+    if (row >= at.length) continue;
+#pragma unroll
+    for (int d = 0; d < D / 8; ++d) {
+      const float* from = &block.grad_query[d / 8][4 * (d % 8) + 2 * h];
+      *reinterpret_cast<float2*>(p.grad_query + (base + row) * D + 8 * d + 2 * t) =
+          make_float2(from[0], from[1]);
+    }
+  }
+  float* sums = reinterpret_cast<float*>(shared + Tile::kBuffers);
+  float grad_decay = block.grad_decay;
+#pragma unroll
+  for (int mask = 16; mask > 0; mask /= 2) grad_decay += __shfl_xor_sync(~0u, grad_decay, mask);
+  if (lane == 0) sums[warp] = grad_decay;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    float sum = 0;
+    for (int w = 0; w < kThreads / 32; ++w) sum += sums[w];
+    p.grad_decay[item_index] = sum;
+  }
+  __syncthreads();
+}
+
+template <typename T, int D>
+__global__ void __launch_bounds__(kThreads, 1)
+    backward_kernel(const BackwardHopperArguments p, const Documents docs) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  using Tile = BackwardHopperTile<D>;
+  extern __shared__ __align__(1024) uint8_t raw[];
+  T* shared = reinterpret_cast<T*>(raw);
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < Tile::kStages; ++s) barrier_init(shared_address(shared + Tile::kBarriers) + 8 * s, 1);
+    fence_shared_writes();
+  }
+  __syncthreads();
+  int loads = 0;
+  if (p.slots == 0) {
+    backward_block<T, D>(p, docs, shared, p.order[blockIdx.x], 0, loads);
+    return;
+  }
+  // Deterministic: this thread block alone adds to its slot of its head, always in the same order.
+  const int slot = blockIdx.x % p.slots, head_index = blockIdx.x / p.slots;
+  for (int64_t b = slot; b < p.blocks; b += p.slots)
+    backward_block<T, D>(p, docs, shared, make_int2(static_cast<int>(b), head_index), slot, loads);
+#endif  // other architectures are not launched: why_not_supported()
+}
+
+}  // namespace
+
+template <typename T, int D>
+cudaError_t launch_backward_hopper(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
+                                   const BackwardInputs& in, const Accumulators& acc, cudaStream_t stream) {
+  constexpr int kShared = BackwardHopperTile<D>::kShared;
+  const BackwardHopperArguments arguments{
+      prepared.query,
+      prepared.key,
+      prepared.value,
+      acc.grad_out,
+      prepared.self_logit,
+      p.decay,
+      prepared.value_norm,
+      acc.row_state,
+      plan.order,
+      in.extent,
+      acc.query,
+      acc.key,
+      acc.value,
+      acc.decay,
+      p.seq,
+      num_blocks(p),
+      acc.matrix,
+      p.heads,
+      p.window > 0 && p.window < INT32_MAX ? static_cast<int>(p.window) : INT32_MAX,
+      p.deterministic ? acc.slots : 0,
+      p.causal,
+      p.self_key,
+      p.shared};
+  const auto kernel = backward_kernel<T, D>;
+  if (const cudaError_t error =
+          cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared))
+    return error;
+  const int64_t grid = p.deterministic ? p.batch * p.heads * acc.slots : num_items(p);
+  kernel<<<static_cast<unsigned>(grid), kThreads, kShared, stream>>>(arguments, documents_of(p));
+  return cudaGetLastError();
+}
+
+#define RSE_INSTANTIATE(T, D)                                                                             \
+  template cudaError_t launch_backward_hopper<T, D>(const AttentionParams&, const Prepared&, const Plan&, \
+                                                    const BackwardInputs&, const Accumulators&,           \
+                                                    cudaStream_t);
+#define RSE_INSTANTIATE_TYPE(T) RSE_INSTANTIATE(T, 64) RSE_INSTANTIATE(T, 128)
+RSE_INSTANTIATE_TYPE(__nv_bfloat16)
+RSE_INSTANTIATE_TYPE(__half)
+
+}  // namespace rse::kernels

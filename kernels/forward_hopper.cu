@@ -1,0 +1,297 @@
+// Forward attention through wgmma, compute capability 9.0a.
+//
+// Two warpgroups hold 64 queries each and share the tiles of 64 keys, which one thread brings by bulk copies,
+// kStages deep. Two thread blocks a multiprocessor (head sizes up to 64): while one waits for products, the
+// other breaks sticks.
+#include "kernels/hopper_tile.cuh"
+#include "kernels/passes.h"
+
+namespace rse::kernels {
+namespace {
+
+struct ForwardArguments {
+  const void *query, *key, *value;
+  const float *self_logit, *decay;
+  const uint32_t *query_norm, *key_norm;
+  const int* reach;
+  const int2* order;
+  Strided raw_value, out;
+  float *rem, *left, *both;
+  int* extent;
+  int64_t seq, blocks;
+  int heads, head_dim, window;
+  bool causal, self_key, shared, remainder_self;
+  float skip_below;
+};
+
+struct Span {  // of keys that one side walked
+  int first, end;
+};
+
+template <int D>
+struct ForwardTile {
+  static constexpr int kStages = 4, kStep = 2;  // tiles between two barriers
+  static constexpr int kMatrix = kKeys * D;     // key; value
+  static constexpr int kStage = 2 * kMatrix;
+  static constexpr int kPanels = D / kPanel;
+  static constexpr int kShared = kStages * kStage * 2 + 64;
+  static_assert(kStages % kStep == 0 && kMatrix == kPanels * kKeys * kPanel);
+};
+
+template <typename T, int D>
+struct Block {
+  using Tile = ForwardTile<D>;
+  const ForwardArguments& p;
+  T* stages;
+  uint32_t barriers;
+  const T *key, *value;  // of the document's first tile
+  RowBlock at;
+  int row0, reach;
+  float decay;
+  int loads;  // so far, of this thread block
+  bool cut;   // logits may exceed kMostLogit
+  uint32_t query[D / 16][4];
+  float out[Tile::kPanels][32];
+
+  __device__ void load(int load, int tile) {
+    const int stage = load % Tile::kStages;
+    const uint32_t barrier = barriers + 8 * stage, to = shared_address(stages + stage * Tile::kStage);
+    constexpr int kBytes = Tile::kMatrix * 2;
+    barrier_expect(barrier, 2 * kBytes);
+    bulk_copy(to, key + static_cast<int64_t>(tile) * Tile::kMatrix, kBytes, barrier);
+    bulk_copy(to + kBytes, value + static_cast<int64_t>(tile) * Tile::kMatrix, kBytes, barrier);
+  }
+
+  template <bool kLeft, bool kMasked, bool kCut>
+  __device__ void tile(uint32_t stage, float (&stick)[2], int first) {
+    const int lane = threadIdx.x % 32, group = lane / 4, t = lane % 4;
+    const RowPlace place[2] = {{row0 + group, first + 16 * t}, {row0 + group + 8, first + 16 * t}};
+    float x[32], front[2][4], before[2], unused[32];
+    start_logits<kLeft, kMasked>(x, place, decay, p.window, at.length);
+    wgmma_fence();
+#pragma unroll
+    for (int k = 0; k < D / 16; ++k)
+      wgmma_registers<T, 0>(x, query[k], descriptor(stage, k / 4 * kKeys * kPanel * 2 + k % 4 * 32));
+    wgmma_commit();
+    wgmma_wait<0>();
+    pin(x);
+#pragma unroll
+    for (int h = 0; h < 2; ++h)
+      before[h] = stick_before<kLeft>(break_row<kLeft, false, kCut>(x, h, front[h], unused), stick[h]);
+    uint32_t weights[4][4];
+    pack_rows<T, kLeft>(x, front, before, weights);
+    wgmma_fence();
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+#pragma unroll
+      for (int panel = 0; panel < Tile::kPanels; ++panel)
+        wgmma_registers<T, 1>(out[panel], weights[k],
+                              descriptor(stage, Tile::kMatrix * 2 + panel * kKeys * kPanel * 2 + k * 2048));
+    }
+    wgmma_commit();
+    wgmma_wait<0>();
+#pragma unroll
+    for (int panel = 0; panel < Tile::kPanels; ++panel) pin(out[panel]);
+  }
+
+  template <bool kLeft>
+  __device__ void walk_tile(float (&stick)[2], int load, int first, int last_row) {
+    barrier_wait(barriers + 8 * (load % Tile::kStages), load / Tile::kStages & 1);
+    const int rows = at.row + static_cast<int>(threadIdx.x) / 128 * kKeys;  // the warpgroup's first
+    if (kLeft ? first > rows : first < rows) return;                        // no key on this side
+    const bool diagonal = first + kKeys > at.row && first < at.row + kRows;
+    const bool border = (kLeft ? last_row - first : first + kKeys - 1 - at.row) >= p.window;
+    const uint32_t stage = matrix_at(shared_address(stages + load % Tile::kStages * Tile::kStage));
+    if (diagonal || border || first + kKeys > at.length) {
+      tile<kLeft, true, true>(stage, stick, first);
+    } else if (cut) {
+      tile<kLeft, false, true>(stage, stick, first);
+    } else {
+      tile<kLeft, false, false>(stage, stick, first);
+    }
+  }
+
+  template <bool kLeft>
+  __device__ TileRange<kLeft> range() const {
+    const int last_row = min(at.row + kRows, at.length) - 1;
+    return {at.row, last_row,
+            kLeft ? max(0, at.row - reach) : min(at.length - 1, last_row + min(reach, at.length))};
+  }
+
+  template <bool kLeft>
+  __device__ void load_step(const TileRange<kLeft>& tiles, int from) {
+    if (threadIdx.x != 0) return;
+    for (int i = from; i < min(tiles.count, from + Tile::kStep); ++i) load(loads + i, tiles.at(i));
+  }
+
+  // load_step(tiles, 0) goes before; load_more() is called when every stage is free again.
+  template <bool kLeft, typename LoadMore>
+  __device__ Span walk(const TileRange<kLeft>& tiles, float (&stick)[2], LoadMore load_more) {
+    const int last_row = min(at.row + kRows, at.length) - 1;
+    int i = 0;
+    while (i < tiles.count) {
+      if (!__syncthreads_or(stick[0] >= p.skip_below || stick[1] >= p.skip_below)) break;
+      load_step(tiles, i + Tile::kStep);  // into the stages of the step before, which nobody reads any more
+      const int step_end = min(tiles.count, i + Tile::kStep);
+      for (; i < step_end; ++i) walk_tile<kLeft>(stick, loads + i, tiles.at(i) * kKeys, last_row);
+    }
+    // Copies under way when the walk ended early must have landed before their stages are used again.
+    const int issued = min(tiles.count, i + Tile::kStep);
+    for (int n = i; n < issued; ++n)
+      barrier_wait(barriers + 8 * ((loads + n) % Tile::kStages), (loads + n) / Tile::kStages & 1);
+    loads += issued;
+    __syncthreads();
+    load_more();
+    if (i == 0) return {at.row, at.row};
+    const int last = tiles.at(i - 1) * kKeys;
+    return kLeft ? Span{last, last_row + 1} : Span{at.row, min(at.length, last + kKeys)};
+  }
+};
+
+template <typename T, int D>
+__global__ void __launch_bounds__(kThreads, D == 64 ? 2 : 1)
+    forward_kernel(const ForwardArguments p, const Documents docs) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  using Tile = ForwardTile<D>;
+  extern __shared__ __align__(1024) uint8_t raw[];
+  const int2 item = p.order[blockIdx.x];
+  const RowBlock at = row_block(docs, item.x);
+  if (at.row >= at.length) return;
+  const int head_index = item.y, head = head_index % p.heads;
+  const int lane = threadIdx.x % 32, group = lane / 4, t = lane % 4;
+  const int64_t base = head_index * p.seq + at.begin;
+  const int64_t first_tile = (head_index * p.blocks + item.x - at.row / kRows) * 2;
+  Block<T, D> block{p,
+                    reinterpret_cast<T*>(raw),
+                    shared_address(raw + Tile::kStages * Tile::kStage * 2),
+                    static_cast<const T*>(p.key) + first_tile * Tile::kMatrix,
+                    static_cast<const T*>(p.value) + first_tile * Tile::kMatrix,
+                    at,
+                    at.row + 16 * static_cast<int>(threadIdx.x / 32),
+                    p.reach[head_index * p.blocks + item.x],
+                    p.decay[head] * 1.44269504088896340736f,
+                    0,
+                    may_exceed(p.query_norm[head_index * p.blocks + item.x], p.key_norm[head_index]),
+                    {},
+                    {}};
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < Tile::kStages; ++s) barrier_init(block.barriers + 8 * s, 1);
+    fence_shared_writes();
+  }
+  __syncthreads();
+  const TileRange<true> left_tiles = block.template range<true>();
+  const TileRange<false> right_tiles = block.template range<false>();
+  block.load_step(left_tiles, 0);
+  const T* query = static_cast<const T*>(p.query) + first_tile * Tile::kMatrix;
+#pragma unroll
+  for (int d = 0; d < D / 16; ++d) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int row = block.row0 + group + 8 * (i & 1), column = 16 * d + 2 * t + 8 * (i >> 1);
+      block.query[d][i] = *reinterpret_cast<const uint32_t*>(
+          query + static_cast<int64_t>(row / kKeys) * Tile::kMatrix + tile_offset<D>(row % kKeys, column));
+    }
+  }
+  float self[2], start[2], rem[2][2] = {};
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int row = block.row0 + group + 8 * h;
+    const OwnKey own = own_key(row < at.length ? p.self_logit[base + row] : 0.f, p.self_key);
+    self[h] = own.beta;
+    start[h] = row >= at.length ? 0.f : stick_start(own, p.shared, p.causal);
+  }
+  const auto save = [&](float* to) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int row = block.row0 + group + 8 * h;
+      if (row >= at.length) continue;
+#pragma unroll
+      for (int d = 0; d < D / 8; ++d) {
+        *reinterpret_cast<float2*>(to + (base + row) * D + 8 * d + 2 * t) =
+            make_float2(block.out[d / 8][4 * (d % 8) + 2 * h], block.out[d / 8][4 * (d % 8) + 2 * h + 1]);
+      }
+    }
+  };
+  float stick[2] = {start[0], start[1]};
+  const Span left = block.walk(left_tiles, stick, [&] {
+    if (!p.causal) block.load_step(right_tiles, 0);
+  });
+  Span right = {at.row, at.row};
+  rem[0][0] = stick[0];
+  rem[1][0] = stick[1];
+  if (!p.causal) {
+    if (p.left != nullptr) save(p.left);
+    stick[0] = start[0];
+    stick[1] = start[1];
+    right = block.walk(right_tiles, stick, [] {});
+    rem[0][1] = stick[0];
+    rem[1][1] = stick[1];
+  }
+  if (p.both != nullptr) save(p.both);
+  const int sides = p.causal ? 1 : 2;
+  T* result = static_cast<T*>(p.out.data) + (head_index / p.heads) * p.out.batch + head * p.out.head;
+  const T* raw_value = static_cast<const T*>(p.raw_value.data) + (head_index / p.heads) * p.raw_value.batch +
+                       head * p.raw_value.head;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int row = block.row0 + group + 8 * h;
+    if (row >= at.length) continue;
+    if (t == 0) {
+      p.rem[(base + row) * sides] = rem[h][0];
+      p.extent[(base + row) * sides] = max(0, row - left.first);
+      if (!p.causal) {
+        p.rem[(base + row) * sides + 1] = rem[h][1];
+        p.extent[(base + row) * sides + 1] = max(0, right.end - 1 - row);
+      }
+    }
+    const float own = self[h] + (p.remainder_self ? rem[h][0] + rem[h][1] : 0.f);
+#pragma unroll
+    for (int d = 0; d < D / 8; ++d) {
+      const int column = 8 * d + 2 * t;
+      if (column >= p.head_dim) continue;
+      const T* v = raw_value + (at.begin + row) * p.raw_value.token + column;
+      T* to = result + (at.begin + row) * p.out.token + column;
+      const float* o = &block.out[d / 8][4 * (d % 8) + 2 * h];
+      *reinterpret_cast<uint32_t*>(to) =
+          pack<T>(fmaf(own, to_float(v[0]), o[0]), fmaf(own, to_float(v[1]), o[1]));
+    }
+  }
+#endif  // other architectures are not launched: why_not_supported()
+}
+
+}  // namespace
+
+template <typename T, int D>
+cudaError_t launch_forward_hopper(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
+                                  const ForwardOutputs& outputs, const Saved& saved, cudaStream_t stream) {
+  constexpr int kShared = ForwardTile<D>::kShared;
+  const ForwardArguments arguments{
+      prepared.query,    prepared.key,
+      prepared.value,    prepared.self_logit,
+      p.decay,           prepared.query_norm,
+      prepared.key_norm, plan.reach,
+      plan.order,        p.value,
+      outputs.out,       outputs.rem,
+      saved.left,        saved.both,
+      outputs.extent,    p.seq,
+      num_blocks(p),     p.heads,
+      p.head_dim,        p.window > 0 && p.window < INT32_MAX ? static_cast<int>(p.window) : INT32_MAX,
+      p.causal,          p.self_key,
+      p.shared,          p.remainder_self,
+      p.skip_below};
+  const auto kernel = forward_kernel<T, D>;
+  if (const cudaError_t error =
+          cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared))
+    return error;
+  kernel<<<static_cast<unsigned>(num_items(p)), kThreads, kShared, stream>>>(arguments, documents_of(p));
+  return cudaGetLastError();
+}
+
+#define RSE_INSTANTIATE(T, D)                                                                            \
+  template cudaError_t launch_forward_hopper<T, D>(const AttentionParams&, const Prepared&, const Plan&, \
+                                                   const ForwardOutputs&, const Saved&, cudaStream_t);
+#define RSE_INSTANTIATE_TYPE(T) RSE_INSTANTIATE(T, 64) RSE_INSTANTIATE(T, 128)
+RSE_INSTANTIATE_TYPE(__nv_bfloat16)
+RSE_INSTANTIATE_TYPE(__half)
+
+}  // namespace rse::kernels

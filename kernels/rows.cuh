@@ -1,0 +1,141 @@
+// What the element-wise passes share: which rows a thread block takes, and how they are read and written.
+#pragma once
+
+#include "kernels/device_common.cuh"
+#include "kernels/tiled_layout.h"
+
+namespace rse::kernels {
+
+// A thread block takes kKeys rows of one head, kAtOnce at a time. A row is shared by kGroup lanes; lane g
+// holds columns 4g..4g+3 and half + 4g..half + 4g + 3 (half = head_dim / 2).
+template <int D>
+struct RowLanes {
+  static constexpr int kGroup = D / 8, kAtOnce = 256 / kGroup;
+};
+
+template <typename T, bool kVector>
+__device__ inline void load4(const T* from, float (&x)[4]) {
+  if constexpr (kVector && sizeof(T) == 2) {
+    const uint2 raw = *reinterpret_cast<const uint2*>(from);
+    const T* values = reinterpret_cast<const T*>(&raw);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) x[i] = to_float(values[i]);
+  } else if constexpr (kVector) {
+    const float4 raw = *reinterpret_cast<const float4*>(from);
+    x[0] = raw.x, x[1] = raw.y, x[2] = raw.z, x[3] = raw.w;
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) x[i] = to_float(from[i]);
+  }
+}
+
+template <typename T>
+__device__ inline void store4(T* to, const float (&x)[4]) {  // aligned to 4 elements
+  if constexpr (sizeof(T) == 2) {
+    T values[4] = {from_float<T>(x[0]), from_float<T>(x[1]), from_float<T>(x[2]), from_float<T>(x[3])};
+    *reinterpret_cast<uint2*>(to) = *reinterpret_cast<const uint2*>(values);
+  } else {
+    *reinterpret_cast<float4*>(to) = make_float4(x[0], x[1], x[2], x[3]);
+  }
+}
+
+template <int kGroup>
+__device__ inline float group_sum(float x) {
+#pragma unroll
+  for (int mask = kGroup / 2; mask > 0; mask /= 2) x += __shfl_xor_sync(~0u, x, mask);
+  return x;
+}
+
+struct RowIndex {
+  int64_t batch, head_index, row;  // row in [batch * heads, seq]
+  int64_t prepared;  // of the row in the prepared matrices; tiled: in [batch * heads, blocks * kRows]
+  int head, token, document, position;
+  bool inside, valid;  // of the prepared matrices; a token of a document
+};
+
+// The rows of this thread block. Heads run fastest: neighbours in memory are read at about the same time.
+template <bool kTiled>
+class RowsOfBlock {
+ public:
+  __device__ RowsOfBlock(const AttentionParams& p, const Documents& docs) : docs_(docs) {
+    rows_ = kTiled ? (docs.seq / kRows + docs.documents) * kRows : docs.seq;
+    tiles_ = (rows_ + kKeys - 1) / kKeys;
+    const unsigned heads = p.heads, rest = blockIdx.x / heads;
+    base_.head = static_cast<int>(blockIdx.x % heads);
+    tile_ = static_cast<int>(rest % tiles_);
+    base_.batch = rest / tiles_;
+    base_.head_index = base_.batch * heads + base_.head;
+    if constexpr (kTiled) {
+      const RowBlock block = row_block(docs, tile_ / 2);
+      base_.document =
+          last_not_after(docs.documents, tile_ / 2, [&](int d) { return docs.begin(d) / kRows + d; });
+      begin_ = block.begin;
+      first_ = block.row + tile_ % 2 * kKeys;
+      length_ = block.length;
+    }
+  }
+
+  __device__ RowIndex at(int row) const {
+    RowIndex i = base_;
+    i.prepared = static_cast<int64_t>(tile_) * kKeys + row;
+    i.inside = i.prepared < rows_;
+    if constexpr (kTiled) {
+      i.position = first_ + row;
+      i.token = begin_ + i.position;
+      i.valid = i.position < length_;
+    } else {
+      i.token = static_cast<int>(i.prepared);
+      i.valid = i.inside;
+      i.document = i.valid ? document_of(docs_, i.token) : 0;
+      i.position = i.token - docs_.begin(i.document);
+    }
+    i.prepared += i.head_index * rows_;
+    i.row = i.head_index * docs_.seq + i.token;
+    return i;
+  }
+
+ private:
+  const Documents& docs_;
+  RowIndex base_{};
+  int rows_, tiles_, tile_, begin_ = 0, first_ = 0, length_ = 0;
+};
+
+template <typename T>
+__device__ inline const T* at(const Strided& x, const RowIndex& i) {
+  return static_cast<const T*>(x.data) + i.batch * x.batch + i.token * x.token + i.head * x.head;
+}
+
+// (x[i], y[i]) are pairs (d, d + half); sign -1 rotates back.
+__device__ inline void rotate(float (&x)[4], float (&y)[4], const float* cos, const float* sin, float sign) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const float c = cos[i], s = sign * sin[i], a = x[i], b = y[i];
+    x[i] = a * c - b * s;
+    y[i] = a * s + b * c;
+  }
+}
+
+template <typename T>
+inline bool vectors_fit(const Strided& x) {
+  return reinterpret_cast<uintptr_t>(x.data) % (4 * sizeof(T)) == 0 && x.batch % 4 == 0 && x.token % 4 == 0 &&
+         x.head % 4 == 0;
+}
+
+inline unsigned row_grid(const AttentionParams& p) {
+  const int64_t rows = prepared_rows(p) / (p.batch * p.heads);
+  return static_cast<unsigned>((rows + kKeys - 1) / kKeys * p.batch * p.heads);
+}
+
+// call(vector loads fit, prepared matrices are tiled), both as types.
+template <typename T, int D, typename Call>
+void switch_layout(const AttentionParams& p, bool vector, Call call) {
+  const auto tiled = [&](auto vector) {
+    if constexpr (sizeof(T) == 2 && D >= 64) {
+      if (p.path == Path::kHopper) return call(vector, std::true_type());
+    }
+    call(vector, std::false_type());
+  };
+  vector ? tiled(std::true_type()) : tiled(std::false_type());
+}
+
+}  // namespace rse::kernels

@@ -1,0 +1,32 @@
+// How much forward keeps for backward, in plain arithmetic that symbolic sizes can do too (torch.compile).
+#pragma once
+
+#include <cstdint>
+
+namespace rse::kernels {
+
+// kPortable: tensor cores through mma.sync (bfloat16, float16) or plain float32 arithmetic, compute
+// capability 8.0 and newer. kHopper: wgmma and bulk copies (bfloat16, float16), compute capability 9.0.
+enum class Path { kPortable, kHopper };
+
+constexpr int kRows = 128;  // queries a block
+
+constexpr int padded_head_dim(int64_t head_dim, Path path) {
+  return head_dim <= 32 && path == Path::kPortable ? 32 : head_dim <= 64 ? 64 : 128;
+}
+
+// Floats in ForwardOutputs::saved: rotated query, key and value, the query's own logits, norms, and the value
+// sums of one side and of both; each array rounded up to 64 floats. documents: 1 without cu_seqlens.
+template <typename Int>
+Int saved_floats(const Int& batch, const Int& seq, const Int& heads, const Int& documents, int64_t head_dim,
+                 int64_t element_bytes, bool causal, Path path) {
+  const auto rounded = [](const Int& floats) { return (floats + Int(63)) / Int(64) * Int(64); };
+  const Int padded(padded_head_dim(head_dim, path)), sequences = batch * heads, rows = sequences * seq;
+  const Int blocks = (seq / Int(kRows) + documents) * sequences;
+  const Int prepared = path == Path::kHopper ? blocks * Int(kRows) : rows;
+  const Int matrix = rounded((prepared * padded * Int(element_bytes) + Int(3)) / Int(4));
+  return Int(3) * matrix + rounded(rows) + rounded(blocks + Int(2) * sequences) +
+         Int(causal ? 1 : 2) * rounded(rows * padded);
+}
+
+}  // namespace rse::kernels
