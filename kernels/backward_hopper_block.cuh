@@ -301,7 +301,16 @@ struct BackwardHopperBlock {
   __device__ __forceinline__ void walk(const TileRange<kLeft>& tiles, float (&stick)[2], float (&farther)[2],
                                        const float (&bound)[2], LoadMore load_more) {
     const int last_row = min(at.row + kRows, at.length) - 1;
-    for (int i = 0; i < tiles.count; ++i) {
+    int i = 0;
+    const int rows = at.row + __shfl_sync(~0u, warpgroup(), 0) * kKeys, nearest = tiles.at(0) * kKeys;
+    if (kLeft ? nearest > rows : nearest < rows) {
+      barrier_wait(barriers + 8 * (loads % Tile::kStages), loads / Tile::kStages & 1);
+      no_tile();
+      if (threadIdx.x == 0 && Tile::kStages - 1 < tiles.count)
+        load(loads + Tile::kStages - 1, tiles.at(Tile::kStages - 1));
+      i = 1;
+    }
+    for (; i < tiles.count; ++i) {
       const int load_index = loads + i, first = tiles.at(i) * kKeys;
       barrier_wait(barriers + 8 * (load_index % Tile::kStages), load_index / Tile::kStages & 1);
       const bool diagonal = first + kKeys > at.row && first < at.row + kRows;
@@ -311,11 +320,7 @@ struct BackwardHopperBlock {
       const auto load_next = [&] {  // into the stage of tile i - 1, which nobody reads any more
         if (threadIdx.x == 0 && next < tiles.count) load(loads + next, tiles.at(next));
       };
-      const int rows = at.row + warpgroup() * kKeys;
-      if (i == 0 && (kLeft ? first > rows : first < rows)) {
-        no_tile();
-        load_next();
-      } else if (diagonal || border || first + kKeys > at.length) {
+      if (diagonal || border || first + kKeys > at.length) {
         tile<kLeft, true>(stage, stick, farther, bound, first, before, i & 1, load_next);
       } else {
         tile<kLeft, false>(stage, stick, farther, bound, first, before, i & 1, load_next);
