@@ -36,7 +36,7 @@ __device__ void backward_block(const BackwardHopperArguments& p, const Documents
       (warp < 4 ? p.grad_value : p.grad_key) + slot * p.slot_stride + first_tile * Tile::kMatrix,
       at,
       at.row + 16 * warp,
-      p.decay[head_index % p.heads] * 1.44269504088896340736f,
+      decay_per_token(p.decay[head_index % p.heads]),
       0.f,
       loads,
       {},

@@ -169,7 +169,7 @@ __global__ void __launch_bounds__(kThreads, D == 64 ? 2 : 1)
                     at,
                     at.row + 16 * static_cast<int>(threadIdx.x / 32),
                     p.reach[head_index * p.blocks + item.x],
-                    p.decay[head] * 1.44269504088896340736f,
+                    decay_per_token(p.decay[head]),
                     0,
                     may_exceed(p.query_norm[head_index * p.blocks + item.x], p.key_norm[head_index]),
                     {},

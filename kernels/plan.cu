@@ -11,9 +11,11 @@ constexpr int kThreads = 1024, kBuckets = 64;
 // 5, 2^(most - lambda D0) / (e^lambda - 1) < skip_below.
 __device__ int decay_reach(float most, float decay, float skip_below, int longest) {
   if (!(skip_below > 0.f) || !(decay > 0.f)) return longest;
-  const float reach = (most - log2f(skip_below) - log2f(expm1f(decay))) / (decay * 1.44269504088896340736f);
-  return reach >= static_cast<float>(longest) ? longest
-                                              : max(0, static_cast<int>(reach) + 1);  // NaN: longest
+  constexpr float kLog2E = 1.44269504088896340736f;
+  const float tail = decay > 20.f ? decay * kLog2E : log2f(expm1f(decay));  // expm1f overflows at 89
+  const float reach = (most - log2f(skip_below) - tail) / (decay * kLog2E);
+  if (!(reach < static_cast<float>(longest))) return longest;  // NaN too
+  return max(0, static_cast<int>(reach) + 1);
 }
 
 // Tiles of keys that the block walks; a logarithmic bucket of it, the most work in bucket 0.

@@ -3,6 +3,8 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <utility>
+
 #include "ops/operator_call.h"
 #include "tests/ops/attention_cases.h"
 #include "tests/ops/targets.h"
@@ -181,32 +183,34 @@ TEST_P(AttentionPropertyTest, NoTokensAtAll) {
 }
 
 // Logits of exactly +-1e4: the nearest key of a side takes the whole stick, or no key takes anything.
+// Each neighbour takes the whole stick, across the borders of row blocks too, however strong the decay.
 TEST_P(AttentionPropertyTest, SaturatedLogitsAreExact) {
+  constexpr int64_t kLength = 300;
   for (const auto dtype : dtypes({torch::kFloat32, torch::kBFloat16, torch::kFloat16})) {
-    for (const double logit : {1e4, -1e4}) {
+    for (const auto& [logit, decay] : {std::pair{1e4, 0.0}, {1e4, 100.0}, {-1e4, 0.0}}) {
       Case c = make_case();
-      c.borders = {0, 50};
+      c.borders = {0, kLength};
       c.dtype = dtype;
-      c.decay_to = 0;
       c.options.rotary_base = 0;
       c.options.scale = logit / 8;  // <q, k> = head_dim = 8
       CaseTensors t = make_tensors(c, GetParam().device);
       t.query = torch::ones_like(t.query).requires_grad_();
       t.key = torch::ones_like(t.key).requires_grad_();
+      t.decay = torch::full_like(t.decay, decay).requires_grad_();
       const AttentionResult result = attend(t, c.options);
       Tensor expected = torch::zeros_like(t.value), rem = torch::ones_like(result.rem);
       if (logit > 0) {
         const torch::NoGradGuard no_grad;
         expected = t.value.to(torch::kFloat32).clone();
-        expected.narrow(1, 1, 49) += t.value.narrow(1, 0, 49);
-        expected.narrow(1, 0, 49) += t.value.narrow(1, 1, 49);
+        expected.narrow(1, 1, kLength - 1) += t.value.narrow(1, 0, kLength - 1);
+        expected.narrow(1, 0, kLength - 1) += t.value.narrow(1, 1, kLength - 1);
         expected = expected.to(dtype);
         rem.zero_();
-        rem.select(2, 0).select(2, 0).fill_(1);   // nothing before the first token
-        rem.select(2, 49).select(2, 1).fill_(1);  // nothing after the last
+        rem.select(2, 0).select(2, 0).fill_(1);            // nothing before the first token
+        rem.select(2, kLength - 1).select(2, 1).fill_(1);  // nothing after the last
       }
       EXPECT_TRUE(torch::allclose(result.out, expected, 1e-2, dtype == torch::kFloat32 ? 1e-6 : 1e-5))
-          << torch::toString(dtype) << " " << logit;
+          << torch::toString(dtype) << " " << logit << " " << decay;
       EXPECT_LE(max_difference(result.rem, rem), kFloatRounding);
       for (const Tensor& grad : gradients(result, t)) EXPECT_TRUE(all_finite(grad));
     }
