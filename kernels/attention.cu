@@ -25,12 +25,14 @@ cudaError_t launch_forward(const AttentionParams& p, const Prepared& prepared, c
 
 template <typename T, int D>
 cudaError_t launch_backward(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
-                            const BackwardInputs& in, const Accumulators& acc, cudaStream_t stream) {
+                            const BackwardInputs& in, const Accumulators& acc, void* grad_query,
+                            cudaStream_t stream) {
   if constexpr (std::is_same_v<T, float>) {
     return launch_backward_simt<D>(p, prepared, plan, in, acc, stream);
   } else {
     if constexpr (D >= 64) {
-      if (p.path == Path::kHopper) return launch_backward_hopper<T, D>(p, prepared, plan, in, acc, stream);
+      if (p.path == Path::kHopper)
+        return launch_backward_hopper<T, D>(p, prepared, plan, in, acc, grad_query, stream);
     }
     return launch_backward_mma<T, D>(p, prepared, plan, in, acc, stream);
   }
@@ -57,9 +59,11 @@ cudaError_t backward_of(const AttentionParams& p, const BackwardInputs& in, cons
   const Accumulators acc(p, multiprocessors, work);
   const Prepared prepared(p, kept);
   const Saved saved(p, kept);
-  if (const cudaError_t error = launch_prepare_backward<T, D>(p, in, saved, acc, stream)) return error;
+  if (const cudaError_t error = launch_prepare_backward<T, D>(p, in, prepared, saved, acc, stream))
+    return error;
   if (const cudaError_t error = launch_plan(p, prepared, plan, in.extent, stream)) return error;
-  if (const cudaError_t error = launch_backward<T, D>(p, prepared, plan, in, acc, stream)) return error;
+  if (const cudaError_t error = launch_backward<T, D>(p, prepared, plan, in, acc, out.query, stream))
+    return error;
   return launch_finish_backward<T, D>(p, in, prepared, acc, out, stream);
 }
 

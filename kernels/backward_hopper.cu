@@ -12,13 +12,62 @@ __device__ void copy_rows(T* to, const T* from, int count) {
     *reinterpret_cast<uint4*>(to + n) = *reinterpret_cast<const uint4*>(from + n);
 }
 
+// dQ as it is; to: of the document's first token.
+template <int D>
+__device__ void store_query(float* to, const float (&grad_query)[D / kPanel][32], const RowBlock& at) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int row = at.row + threadIdx.x / 32 * 16 + lane / 4 + 8 * h;
+    if (row >= at.length) continue;
+#pragma unroll
+    for (int d = 0; d < D / 8; ++d) {
+      const float* from = &grad_query[d / 8][4 * (d % 8) + 2 * h];
+      *reinterpret_cast<float2*>(to + static_cast<int64_t>(row) * D + 8 * d + lane % 4 * 2) =
+          make_float2(from[0], from[1]);
+    }
+  }
+}
+
+// dQ rotated back, scaled and converted. A thread holds both columns, c and c + D / 2, of its pairs.
+template <typename T, int D>
+__device__ void finish_query(const BackwardHopperArguments& p, const float (&grad_query)[D / kPanel][32],
+                             const RowBlock& at, int head_index) {
+  constexpr int kHalf = D / 2;
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int row = at.row + threadIdx.x / 32 * 16 + lane / 4 + 8 * h;
+    if (row >= at.length) continue;
+    const int64_t token = head_index / p.heads * p.seq + at.begin + row;
+    T* to = static_cast<T*>(p.query_out) + (token * p.heads + head_index % p.heads) * D + lane % 4 * 2;
+    const int64_t angle = static_cast<int64_t>(row) * kHalf + lane % 4 * 2;
+#pragma unroll
+    for (int d = 0; d < kHalf / 8; ++d) {
+      constexpr int kHigh = kHalf / 8;
+      const float* low = &grad_query[d / 8][4 * (d % 8) + 2 * h];
+      const float* high = &grad_query[(d + kHigh) / 8][4 * ((d + kHigh) % 8) + 2 * h];
+      float2 cos = make_float2(1, 1), sin = make_float2(0, 0);
+      if (p.cos != nullptr) {
+        cos = *reinterpret_cast<const float2*>(p.cos + angle + 8 * d);
+        sin = *reinterpret_cast<const float2*>(p.sin + angle + 8 * d);
+      }
+      *reinterpret_cast<uint32_t*>(to + 8 * d) = pack_finite<T>(
+          p.scale * fmaf(low[0], cos.x, high[0] * sin.x), p.scale * fmaf(low[1], cos.y, high[1] * sin.y));
+      *reinterpret_cast<uint32_t*>(to + kHalf + 8 * d) = pack_finite<T>(
+          p.scale * fmaf(high[0], cos.x, -low[0] * sin.x), p.scale * fmaf(high[1], cos.y, -low[1] * sin.y));
+    }
+  }
+}
+
 template <typename T, int D>
 __device__ void backward_block(const BackwardHopperArguments& p, const Documents& docs, T* shared, int2 item,
                                int slot, int& loads) {
   using Tile = BackwardHopperTile<D>;
   const int head_index = item.y;
   const int64_t item_index = head_index * p.blocks + item.x;
-  const RowBlock at = row_block(docs, item.x);
+  RowBlock at = row_block(docs, item.x);
+  at = {uniform(at.begin), uniform(at.length), uniform(at.row)};
   if (at.row >= at.length) {
     if (threadIdx.x == 0) p.grad_decay[item_index] = 0.f;
     return;
@@ -34,6 +83,7 @@ __device__ void backward_block(const BackwardHopperArguments& p, const Documents
       static_cast<const T*>(p.key) + first_tile * Tile::kMatrix,
       static_cast<const T*>(p.value) + first_tile * Tile::kMatrix,
       (warp < 4 ? p.grad_value : p.grad_key) + slot * p.slot_stride + first_tile * Tile::kMatrix,
+      p.own + base,
       at,
       at.row + 16 * warp,
       decay_per_token(p.decay[head_index % p.heads]),
@@ -43,9 +93,9 @@ __device__ void backward_block(const BackwardHopperArguments& p, const Documents
       {},
       {}};
   const int sides = p.causal ? 1 : 2, last_row = min(at.row + kRows, at.length) - 1;
-  const TileRange<true> left(at.row, last_row, last_row - p.extent[(base + last_row) * sides]);
+  const TileRange<true> left(at.row, last_row, last_row - uniform(p.extent[(base + last_row) * sides]));
   const TileRange<false> right(at.row, last_row,
-                               at.row + (p.causal ? 0 : p.extent[(base + at.row) * sides + 1]));
+                               at.row + (p.causal ? 0 : uniform(p.extent[(base + at.row) * sides + 1])));
   block.load_first(left);
   copy_rows(shared + Tile::kQuery, static_cast<const T*>(p.query) + row_tile * Tile::kMatrix,
             2 * Tile::kMatrix);
@@ -88,16 +138,10 @@ __device__ void backward_block(const BackwardHopperArguments& p, const Documents
   }
   loads = block.loads;
   if (threadIdx.x % 128 == 0) bulk_wait();
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    const int row = at.row + 16 * warp + group + 8 * h;
-    if (row >= at.length) continue;
-#pragma unroll
-    for (int d = 0; d < D / 8; ++d) {
-      const float* from = &block.grad_query[d / 8][4 * (d % 8) + 2 * h];
-      *reinterpret_cast<float2*>(p.grad_query + (base + row) * D + 8 * d + 2 * t) =
-          make_float2(from[0], from[1]);
-    }
+  if (p.grad_query == nullptr) {
+    finish_query<T, D>(p, block.grad_query, at, head_index);
+  } else {
+    store_query<D>(p.grad_query + base * D, block.grad_query, at);
   }
   float* sums = reinterpret_cast<float*>(shared + Tile::kBuffers);
   float grad_decay = block.grad_decay;
@@ -127,7 +171,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   __syncthreads();
   int loads = 0;
   if (p.slots == 0) {
-    backward_block<T, D>(p, docs, shared, p.order[blockIdx.x], 0, loads);
+    backward_block<T, D>(p, docs, shared, item_at(p.plan, blockIdx.x, p.blocks, p.causal), 0, loads);
     return;
   }
   // Deterministic: this thread block alone adds to its slot of its head, always in the same order.
@@ -141,7 +185,8 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 template <typename T, int D>
 cudaError_t launch_backward_hopper(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
-                                   const BackwardInputs& in, const Accumulators& acc, cudaStream_t stream) {
+                                   const BackwardInputs& in, const Accumulators& acc, void* grad_query,
+                                   cudaStream_t stream) {
   constexpr int kShared = BackwardHopperTile<D>::kShared;
   const BackwardHopperArguments arguments{
       prepared.query,
@@ -152,9 +197,13 @@ cudaError_t launch_backward_hopper(const AttentionParams& p, const Prepared& pre
       p.decay,
       prepared.value_norm,
       acc.row_state,
-      plan.order,
+      plan,
       in.extent,
+      acc.own,
       acc.query,
+      grad_query,
+      p.cos,
+      p.sin,
       acc.key,
       acc.value,
       acc.decay,
@@ -164,6 +213,7 @@ cudaError_t launch_backward_hopper(const AttentionParams& p, const Prepared& pre
       p.heads,
       p.window > 0 && p.window < INT32_MAX ? static_cast<int>(p.window) : INT32_MAX,
       p.deterministic ? acc.slots : 0,
+      p.scale,
       p.causal,
       p.self_key,
       p.shared};
@@ -178,7 +228,7 @@ cudaError_t launch_backward_hopper(const AttentionParams& p, const Prepared& pre
 
 #define RSE_INSTANTIATE(T, D)                                                                             \
   template cudaError_t launch_backward_hopper<T, D>(const AttentionParams&, const Prepared&, const Plan&, \
-                                                    const BackwardInputs&, const Accumulators&,           \
+                                                    const BackwardInputs&, const Accumulators&, void*,    \
                                                     cudaStream_t);
 #define RSE_INSTANTIATE_TYPE(T) RSE_INSTANTIATE(T, 64) RSE_INSTANTIATE(T, 128)
 RSE_INSTANTIATE_TYPE(__nv_bfloat16)

@@ -16,11 +16,16 @@ struct BackwardHopperArguments {
   const float *self_logit, *decay;
   const uint32_t* value_norm;
   const float4* row_state;
-  const int2* order;
+  Plan plan;
   const int* extent;
-  float *grad_query, *grad_key, *grad_value, *grad_decay;
+  const uint32_t* own;     // rows: own key's weight and dx, a pair of T
+  float* grad_query;       // null: `query_out` is written
+  void* query_out;         // [batch, seq, heads, D]
+  const float *cos, *sin;  // null: no rotation
+  float *grad_key, *grad_value, *grad_decay;
   int64_t seq, blocks, slot_stride;
   int heads, window, slots;  // slots: 0 where blocks come in any order
+  float scale;
   bool causal, self_key, shared;
 };
 
@@ -52,6 +57,7 @@ struct BackwardHopperBlock {
   uint32_t barriers;
   const T *key, *value;  // of the document's first tile
   float* key_gradient;   // likewise: warpgroup 0 dV, 1 dK
+  const uint32_t* own;   // of the document's first row
   RowBlock at;
   int row0;  // of the warp, in the document
   float decay, grad_decay;
@@ -158,6 +164,41 @@ struct BackwardHopperBlock {
     tell_other(0);
   }
 
+  // Puts the lower or upper half of the rows' `own` where their own keys are.
+  template <bool kUpper>
+  __device__ __forceinline__ void put_own(const RowPlace (&place)[2], uint32_t (&packed)[4][4]) const {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int at_own = place[h].row - place[h].key;
+      const uint32_t both = own[min(place[h].row, at.length - 1)],
+                     half = kUpper ? both >> 16 : both & 0xffffu;
+#pragma unroll
+      for (int n = 0; n < 16; ++n) {
+        uint32_t& pair = packed[n / 4][2 * (n / 2 % 2) + h];
+        const uint32_t with_own = n % 2 == 0 ? (pair & 0xffff0000u) | half : (pair & 0xffffu) | half << 16;
+        pair = n == at_own ? with_own : pair;
+      }
+    }
+  }
+
+  // The weights of a tile, with the own key's (which is none of a side's).
+  template <bool kWithOwn>
+  __device__ __forceinline__ void store_weights(const RowPlace (&place)[2], const uint32_t (&packed)[4][4],
+                                                int buffer) const {
+    if constexpr (kWithOwn) {
+      uint32_t with_own[4][4];
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) with_own[k][i] = packed[k][i];
+      }
+      put_own<false>(place, with_own);
+      store(Tile::kBuffers + 2 * buffer * Tile::kWeights, with_own);
+    } else {
+      store(Tile::kBuffers + 2 * buffer * Tile::kWeights, packed);
+    }
+  }
+
   // bound: the most that T may be for a stick of 1. before: the tile before, or -1.
   template <bool kLeft, bool kMasked, typename Load>
   __device__ __forceinline__ void tile(uint32_t stage, float (&stick)[2], float (&farther)[2],
@@ -181,7 +222,7 @@ struct BackwardHopperBlock {
       for (int h = 0; h < 2; ++h)
         stick_here[h] = stick_before<kLeft>(break_row<kLeft, true, true>(x, h, front[h], beta), stick[h]);
       pack_rows<T, kLeft>(x, front, stick_here, packed);
-      store(Tile::kBuffers + 2 * buffer * Tile::kWeights, packed);
+      store_weights<kLeft && kMasked>(place, packed, buffer);
       Tile::kPanels == 1 && follows ? wgmma_wait<1>() : wgmma_wait<0>();
       pin(d_weight);
     };
@@ -191,15 +232,17 @@ struct BackwardHopperBlock {
       sticks();
     }
 #pragma unroll
-    for (int h = 0; h < 2; ++h)
+    for (int h = 0; h < 2; ++h) {
       logit_gradients<kLeft>(d_weight, packed, beta, h, farther[h], stick_here[h] * bound[h], place[h]);
+    }
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
 #pragma unroll
       for (int i = 0; i < 4; ++i)
-        packed[k][i] = pack<T>(d_weight[at_key(i % 2, 4 * k + i / 2 * 2)],
-                               d_weight[at_key(i % 2, 4 * k + i / 2 * 2 + 1)]);
+        packed[k][i] = pack_finite<T>(d_weight[at_key(i % 2, 4 * k + i / 2 * 2)],
+                                      d_weight[at_key(i % 2, 4 * k + i / 2 * 2 + 1)]);
     }
+    if constexpr (kLeft && kMasked) put_own<true>(place, packed);
     wgmma_fence();
 #pragma unroll
     for (int k = 0; k < 4; ++k) {

@@ -16,7 +16,7 @@ struct BackwardArguments {
   const float *self_logit, *decay;
   const uint32_t* value_norm;
   const float4* row_state;
-  const int2* order;
+  Plan plan;
   const int* extent;
   float *grad_query, *grad_key, *grad_value, *grad_decay;
   int64_t seq, blocks, slot_stride;
@@ -121,7 +121,7 @@ struct Block {
       for (int half = 0; half < 2; ++half) {
 #pragma unroll
         for (int h = 0; h < 2; ++h)
-          packed[k][2 * half + h] = pack<T>(x[h][4 * k + 2 * half], x[h][4 * k + 2 * half + 1]);
+          packed[k][2 * half + h] = pack_finite<T>(x[h][4 * k + 2 * half], x[h][4 * k + 2 * half + 1]);
       }
     }
     store(logit_grads, packed);
@@ -305,7 +305,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   extern __shared__ __align__(128) uint8_t raw[];
   T* shared = reinterpret_cast<T*>(raw);
   if (p.slots == 0) {
-    backward_block<T, D>(p, docs, shared, p.order[blockIdx.x], 0);
+    backward_block<T, D>(p, docs, shared, item_at(p.plan, blockIdx.x, p.blocks, p.causal), 0);
     return;
   }
   // Deterministic: this thread block alone adds to its slot of its head, always in the same order.
@@ -329,7 +329,7 @@ cudaError_t launch_backward_mma(const AttentionParams& p, const Prepared& prepar
       p.decay,
       prepared.value_norm,
       acc.row_state,
-      plan.order,
+      plan,
       in.extent,
       acc.query,
       acc.key,

@@ -293,7 +293,8 @@ __global__ void __launch_bounds__(kThreads, 2)
                     const __grid_constant__ BackwardInputs in, const __grid_constant__ Accumulators acc) {
   extern __shared__ __align__(128) float shared[];
   if (!p.deterministic) {
-    backward_half<D>(p, docs, prepared, in, acc, shared, plan.order[blockIdx.x / 2], blockIdx.x % 2, 0);
+    const int2 item = item_at(plan, blockIdx.x / 2, docs.seq / kRows + docs.documents, p.causal);
+    backward_half<D>(p, docs, prepared, in, acc, shared, item, blockIdx.x % 2, 0);
     return;
   }
   // This thread block alone adds to its slot of its head, always in the same order.

@@ -49,6 +49,19 @@ __device__ inline RowBlock row_block(const Documents& docs, int block) {
   return {begin, docs.end(d) - begin, (block - begin / kRows - d) * kRows};
 }
 
+// {block, head} of the item that goes `index`-th.
+__device__ inline int2 item_at(const Plan& plan, unsigned index, int64_t blocks, bool causal) {
+  const unsigned per_head = static_cast<unsigned>(blocks), at = index % per_head, head = index / per_head;
+  if (plan.head_order == nullptr) return make_int2(causal ? per_head - 1 - at : at, head);
+  const int chosen = plan.head_order[head];
+  return make_int2(plan.block_order[chosen * blocks + at], chosen);
+}
+
+// Keys that a row of the item may need on one side. window: INT32_MAX for none.
+__device__ inline int reach_of(const Plan& plan, int64_t item, int window) {
+  return plan.reach == nullptr ? window - 1 : plan.reach[item];
+}
+
 // The document of a token; empty documents hold none.
 __device__ inline int document_of(const Documents& docs, int token) {
   return last_not_after(docs.documents, token, [&](int i) { return docs.begin(i); });
@@ -67,6 +80,26 @@ __device__ inline T from_float(float x) {
   } else {
     return x;
   }
+}
+
+template <typename T>
+__device__ inline uint32_t pack(float a, float b) {
+  if constexpr (std::is_same_v<T, __nv_bfloat16>) {
+    const __nv_bfloat162 v = __floats2bfloat162_rn(a, b);
+    return *reinterpret_cast<const uint32_t*>(&v);
+  } else {
+    const __half2 v = __floats2half2_rn(a, b);
+    return *reinterpret_cast<const uint32_t*>(&v);
+  }
+}
+// Cut where T is __half to what that holds: infinity times 0 would be NaN.
+template <typename T>
+__device__ inline uint32_t pack_finite(float a, float b) {
+  if constexpr (std::is_same_v<T, __half>) {
+    a = fminf(fmaxf(a, -65504.f), 65504.f);
+    b = fminf(fmaxf(b, -65504.f), 65504.f);
+  }
+  return pack<T>(a, b);
 }
 
 __device__ inline float exp2_approx(float x) {

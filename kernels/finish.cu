@@ -1,4 +1,5 @@
-// Element-wise passes after backward: the query's own key, rotation back, conversion; the sum of d lambda.
+// Element-wise passes after backward: the query's own key (portable path), rotation back, conversion; the
+// sum of d lambda.
 #include "kernels/passes.h"
 #include "kernels/rows.cuh"
 
@@ -18,29 +19,105 @@ __device__ inline void load_sum(const float* sums, const RowIndex& i, int column
   }
 }
 
-template <typename T, int D, bool kVector, bool kTiled>
+// dQ, dK and dV of a row as they were summed, columns 4g.. and half + 4g..
+struct RowSums {
+  float query[2][4] = {}, key[2][4] = {}, value[2][4] = {};
+};
+
+template <int D, bool kTiled>
+__device__ inline void load_sums(const Accumulators& acc, const RowIndex& i, int low, int half, RowSums& to) {
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int column = low + h * half;
+    if (acc.query != nullptr) load4<float, true>(acc.query + i.row * D + column, to.query[h]);
+    load_sum<D, kTiled>(acc.key, i, column, to.key[h]);
+    load_sum<D, kTiled>(acc.value, i, column, to.value[h]);
+  }
+}
+
+template <int D, bool kTiled>
+__device__ inline void add_slots(const Accumulators& acc, const RowIndex& i, int low, int half, RowSums& to) {
+  for (int slot = 1; slot < acc.slots; ++slot) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      float key[4], value[4];
+      load_sum<D, kTiled>(acc.key + slot * acc.matrix, i, low + h * half, key);
+      load_sum<D, kTiled>(acc.value + slot * acc.matrix, i, low + h * half, value);
+#pragma unroll
+      for (int n = 0; n < 4; ++n) {
+        to.key[h][n] += key[n];
+        to.value[h][n] += value[n];
+      }
+    }
+  }
+}
+
+// Rotates back, scales, converts and stores; to: of batch and token.
+template <typename T>
+__device__ inline void store_sums(const AttentionParams& p, const RowIndex& i, int low, bool with_query,
+                                  RowSums& sums, const BackwardOutputs& out) {
+  const int half = p.head_dim / 2;
+  if (p.cos != nullptr) {
+    const int64_t angle = int64_t(i.position) * half + low;
+    rotate(sums.query[0], sums.query[1], p.cos + angle, p.sin + angle, -1.f);
+    rotate(sums.key[0], sums.key[1], p.cos + angle, p.sin + angle, -1.f);
+  }
+  const int64_t to = ((i.batch * p.seq + i.token) * p.heads + i.head) * p.head_dim + low;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      sums.query[h][n] *= p.scale;
+      sums.key[h][n] *= 0.693147180559945309417f;  // the prepared query holds scale * log2(e)
+    }
+    saturate<T>(sums.query[h]);
+    saturate<T>(sums.key[h]);
+    saturate<T>(sums.value[h]);
+    if (with_query) store4(static_cast<T*>(out.query) + to + h * half, sums.query[h]);
+    store4(static_cast<T*>(out.key) + to + h * half, sums.key[h]);
+    store4(static_cast<T*>(out.value) + to + h * half, sums.value[h]);
+  }
+}
+
+// Of the Hopper path, whose attention kernel has added the query's own key.
+template <typename T, int D>
+__global__ void __launch_bounds__(256) finish_tiled(const AttentionParams p, const Documents docs,
+                                                    const Accumulators acc, const BackwardOutputs out) {
+  using Lanes = RowLanes<D>;
+  const RowsOfBlock<true> rows(p, docs);
+  const int low = threadIdx.x % Lanes::kGroup * 4, half = p.head_dim / 2;
+  for (int row = threadIdx.x / Lanes::kGroup; row < kKeys; row += Lanes::kAtOnce) {
+    const RowIndex i = rows.at(row);
+    if (!i.valid || low >= half) continue;
+    RowSums sums;
+    load_sums<D, true>(acc, i, low, half, sums);
+    add_slots<D, true>(acc, i, low, half, sums);
+    store_sums<T>(p, i, low, acc.query != nullptr, sums, out);
+  }
+}
+
+template <typename T, int D, bool kVector>
 __global__ void __launch_bounds__(256)
     finish_backward(const AttentionParams p, const Documents docs, const BackwardInputs in,
                     const Prepared prepared, const Accumulators acc, const BackwardOutputs out) {
   using Lanes = RowLanes<D>;
-  const RowsOfBlock<kTiled> rows(p, docs);
-  const int g = threadIdx.x % Lanes::kGroup, half = p.head_dim / 2;
+  const RowsOfBlock<false> rows(p, docs);
+  const int low = threadIdx.x % Lanes::kGroup * 4, half = p.head_dim / 2;
   for (int row = threadIdx.x / Lanes::kGroup; row < kKeys; row += Lanes::kAtOnce) {
     const RowIndex i = rows.at(row);
-    const bool mine = i.valid && 4 * g < half;
+    const bool mine = i.valid && low < half;
     // All loads before the first use: this pass is bound by their latency.
-    float d[2][4] = {}, q[2][4], k[2][4], v[2][4], dq[2][4], dk[2][4], dv[2][4], own = 0;
+    RowSums sums;
+    float d[2][4] = {}, q[2][4] = {}, k[2][4] = {}, v[2][4] = {}, own = 0;
     float4 state{};
     float logit = 0;
     if (mine) {
       state = acc.row_state[i.row];
       logit = prepared.self_logit[i.row];
+      load_sums<D, false>(acc, i, low, half, sums);
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const int column = h * half + 4 * g;
-        load4<float, true>(acc.query + i.row * D + column, dq[h]);
-        load_sum<D, kTiled>(acc.key, i, column, dk[h]);
-        load_sum<D, kTiled>(acc.value, i, column, dv[h]);
+        const int column = h * half + low;
         load4<T, kVector>(at<T>(in.grad_out, i) + column, d[h]);
         load4<T, kVector>(at<T>(p.query, i) + column, q[h]);
         load4<T, kVector>(at<T>(p.key, i) + column, k[h]);
@@ -48,22 +125,15 @@ __global__ void __launch_bounds__(256)
       }
 #pragma unroll
       for (int n = 0; n < 8; ++n) own = fmaf(d[n / 4][n % 4], v[n / 4][n % 4], own);
+      if (p.cos != nullptr) {  // the sums are still rotated
+        const int64_t angle = int64_t(i.position) * half + low;
+        rotate(q[0], q[1], p.cos + angle, p.sin + angle, 1.f);
+        rotate(k[0], k[1], p.cos + angle, p.sin + angle, 1.f);
+      }
     }
     own = group_sum<Lanes::kGroup>(own);
     if (!mine) continue;
-    for (int slot = 1; slot < acc.slots; ++slot) {
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        float a[4], b[4];
-        load_sum<D, kTiled>(acc.key + slot * acc.matrix, i, h * half + 4 * g, a);
-        load_sum<D, kTiled>(acc.value + slot * acc.matrix, i, h * half + 4 * g, b);
-#pragma unroll
-        for (int n = 0; n < 4; ++n) {
-          dk[h][n] += a[n];
-          dv[h][n] += b[n];
-        }
-      }
-    }
+    add_slots<D, false>(acc, i, low, half, sums);
     const OwnKey self = own_key(logit, p.self_key);
     const float t = self.beta * own;
     const float dx = t - self.beta * (t + (p.shared ? state.x + (p.causal ? 0.f : state.y) : 0.f));
@@ -71,25 +141,16 @@ __global__ void __launch_bounds__(256)
     if (p.remainder_self) {
       for (int s = 0; s < (p.causal ? 1 : 2); ++s) weight += in.rem[i.row * (p.causal ? 1 : 2) + s];
     }
-    if (p.cos != nullptr) {
-      const int64_t angle = int64_t(i.position) * half + 4 * g;
-      rotate(dq[0], dq[1], p.cos + angle, p.sin + angle, -1.f);
-      rotate(dk[0], dk[1], p.cos + angle, p.sin + angle, -1.f);
-    }
-    const int64_t to = ((i.batch * p.seq + i.token) * p.heads + i.head) * p.head_dim + 4 * g;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
 #pragma unroll
       for (int n = 0; n < 4; ++n) {
-        // Rotation cancels in the own key's logit. The prepared query holds scale * log2(e).
-        dq[h][n] = p.scale * fmaf(dx, k[h][n], dq[h][n]);
-        dk[h][n] = fmaf(p.scale * dx, q[h][n], 0.693147180559945309417f * dk[h][n]);
-        dv[h][n] = fmaf(weight, d[h][n], dv[h][n]);
+        sums.query[h][n] = fmaf(dx, k[h][n], sums.query[h][n]);
+        sums.key[h][n] = fmaf(p.scale * 1.44269504088896340736f * dx, q[h][n], sums.key[h][n]);
+        sums.value[h][n] = fmaf(weight, d[h][n], sums.value[h][n]);
       }
-      store4(static_cast<T*>(out.query) + to + h * half, dq[h]);
-      store4(static_cast<T*>(out.key) + to + h * half, dk[h]);
-      store4(static_cast<T*>(out.value) + to + h * half, dv[h]);
     }
+    store_sums<T>(p, i, low, acc.query != nullptr, sums, out);
   }
 }
 
@@ -115,12 +176,16 @@ template <typename T, int D>
 cudaError_t launch_finish_backward(const AttentionParams& p, const BackwardInputs& in,
                                    const Prepared& prepared, const Accumulators& acc,
                                    const BackwardOutputs& out, cudaStream_t stream) {
+  const bool tiled = p.path == Path::kHopper;
+  if constexpr (sizeof(T) == 2 && D >= 64) {
+    if (tiled) finish_tiled<T, D><<<row_grid(p), 256, 0, stream>>>(p, documents_of(p), acc, out);
+  }
   const bool vector = vectors_fit<T>(p.query) && vectors_fit<T>(p.key) && vectors_fit<T>(p.value) &&
                       vectors_fit<T>(in.grad_out);
-  switch_layout<T, D>(p, vector, [&](auto fit, auto tiled) {
-    finish_backward<T, D, fit(), tiled()>
-        <<<row_grid(p), 256, 0, stream>>>(p, documents_of(p), in, prepared, acc, out);
-  });
+  if (!tiled) {
+    const auto kernel = vector ? finish_backward<T, D, true> : finish_backward<T, D, false>;
+    kernel<<<row_grid(p), 256, 0, stream>>>(p, documents_of(p), in, prepared, acc, out);
+  }
   sum_decay<<<p.heads, 256, 0, stream>>>(acc.decay, p.batch, p.heads, num_blocks(p), out.decay);
   return cudaGetLastError();
 }

@@ -13,8 +13,7 @@ struct ForwardArguments {
   const void *query, *key, *value;
   const float *self_logit, *decay;
   const uint32_t *query_norm, *key_norm;
-  const int* reach;
-  const int2* order;
+  Plan plan;
   Strided raw_value, out;
   float *rem, *left, *both;
   int* extent;
@@ -154,7 +153,7 @@ __global__ void __launch_bounds__(kThreads, D == 64 ? 2 : 1)
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   using Tile = ForwardTile<D>;
   extern __shared__ __align__(1024) uint8_t raw[];
-  const int2 item = p.order[blockIdx.x];
+  const int2 item = item_at(p.plan, blockIdx.x, p.blocks, p.causal);
   const RowBlock at = row_block(docs, item.x);
   if (at.row >= at.length) return;
   const int head_index = item.y, head = head_index % p.heads;
@@ -168,7 +167,7 @@ __global__ void __launch_bounds__(kThreads, D == 64 ? 2 : 1)
                     static_cast<const T*>(p.value) + first_tile * Tile::kMatrix,
                     at,
                     at.row + 16 * static_cast<int>(threadIdx.x / 32),
-                    p.reach[head_index * p.blocks + item.x],
+                    reach_of(p.plan, head_index * p.blocks + item.x, p.window),
                     decay_per_token(p.decay[head]),
                     0,
                     may_exceed(p.query_norm[head_index * p.blocks + item.x], p.key_norm[head_index]),
@@ -266,18 +265,29 @@ cudaError_t launch_forward_hopper(const AttentionParams& p, const Prepared& prep
                                   const ForwardOutputs& outputs, const Saved& saved, cudaStream_t stream) {
   constexpr int kShared = ForwardTile<D>::kShared;
   const ForwardArguments arguments{
-      prepared.query,    prepared.key,
-      prepared.value,    prepared.self_logit,
-      p.decay,           prepared.query_norm,
-      prepared.key_norm, plan.reach,
-      plan.order,        p.value,
-      outputs.out,       outputs.rem,
-      saved.left,        saved.both,
-      outputs.extent,    p.seq,
-      num_blocks(p),     p.heads,
-      p.head_dim,        p.window > 0 && p.window < INT32_MAX ? static_cast<int>(p.window) : INT32_MAX,
-      p.causal,          p.self_key,
-      p.shared,          p.remainder_self,
+      prepared.query,
+      prepared.key,
+      prepared.value,
+      prepared.self_logit,
+      p.decay,
+      prepared.query_norm,
+      prepared.key_norm,
+      plan,
+      p.value,
+      outputs.out,
+      outputs.rem,
+      saved.left,
+      saved.both,
+      outputs.extent,
+      p.seq,
+      num_blocks(p),
+      p.heads,
+      p.head_dim,
+      p.window > 0 && p.window < INT32_MAX ? static_cast<int>(p.window) : INT32_MAX,
+      p.causal,
+      p.self_key,
+      p.shared,
+      p.remainder_self,
       p.skip_below};
   const auto kernel = forward_kernel<T, D>;
   if (const cudaError_t error =

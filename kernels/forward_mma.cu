@@ -11,8 +11,7 @@ namespace {
 struct ForwardArguments {
   const void *query, *key, *value;
   const float *self_logit, *decay;
-  const int* reach;
-  const int2* order;
+  Plan plan;
   Strided out;
   float *rem, *left, *both;
   int* extent;
@@ -87,7 +86,7 @@ template <typename T, int D>
 __global__ void __launch_bounds__(kThreads, D <= 64 ? 2 : 1)
     forward_kernel(const ForwardArguments p, const Documents docs) {
   extern __shared__ __align__(128) uint8_t raw[];
-  const int2 item = p.order[blockIdx.x];
+  const int2 item = item_at(p.plan, blockIdx.x, p.blocks, p.causal);
   const RowBlock at = row_block(docs, item.x);
   if (at.row >= at.length) return;
   const int head_index = item.y, head = head_index % p.heads;
@@ -99,7 +98,7 @@ __global__ void __launch_bounds__(kThreads, D <= 64 ? 2 : 1)
                     static_cast<const T*>(p.value) + base * D,
                     at,
                     at.row + 16 * static_cast<int>(threadIdx.x / 32),
-                    p.reach[head_index * p.blocks + item.x],
+                    reach_of(p.plan, head_index * p.blocks + item.x, p.window),
                     p.decay[head] * 1.44269504088896340736f,
                     {},
                     {}};
@@ -184,27 +183,16 @@ cudaError_t launch_forward_mma(const AttentionParams& p, const Prepared& prepare
                                const ForwardOutputs& outputs, const Saved& saved, cudaStream_t stream) {
   constexpr int kShared = 4 * kKeys * D * static_cast<int>(sizeof(T));
   const ForwardArguments arguments{
-      prepared.query,
-      prepared.key,
-      prepared.value,
-      prepared.self_logit,
-      p.decay,
-      plan.reach,
-      plan.order,
-      outputs.out,
-      outputs.rem,
-      saved.left,
-      saved.both,
-      outputs.extent,
-      p.seq,
-      num_blocks(p),
-      p.heads,
-      p.head_dim,
-      p.window > 0 && p.window < INT32_MAX ? static_cast<int>(p.window) : INT32_MAX,
-      p.causal,
-      p.self_key,
-      p.shared,
-      p.remainder_self,
+      prepared.query, prepared.key,
+      prepared.value, prepared.self_logit,
+      p.decay,        plan,
+      outputs.out,    outputs.rem,
+      saved.left,     saved.both,
+      outputs.extent, p.seq,
+      num_blocks(p),  p.heads,
+      p.head_dim,     p.window > 0 && p.window < INT32_MAX ? static_cast<int>(p.window) : INT32_MAX,
+      p.causal,       p.self_key,
+      p.shared,       p.remainder_self,
       p.skip_below};
   const auto kernel = forward_kernel<T, D>;
   if (const cudaError_t error =

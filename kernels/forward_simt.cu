@@ -159,7 +159,7 @@ __global__ void __launch_bounds__(kThreads, D <= 64 ? 3 : 2)
                    const __grid_constant__ ForwardOutputs outputs, const __grid_constant__ Saved saved) {
   using Tile = ForwardTile<D>;
   extern __shared__ __align__(128) float shared[];
-  const int2 item = plan.order[blockIdx.x / 2];
+  const int2 item = item_at(plan, blockIdx.x / 2, docs.seq / kRows + docs.documents, p.causal);
   const RowBlock at = half_block(docs, item.x, blockIdx.x % 2);
   if (at.row >= at.length) return;
   const int head_index = item.y, head = head_index % p.heads;
@@ -178,7 +178,7 @@ __global__ void __launch_bounds__(kThreads, D <= 64 ? 3 : 2)
                  base,
                  at,
                  min(at.row + kHalf, at.length) - 1,
-                 plan.reach[head_index * blocks + item.x],
+                 reach_of(plan, head_index * blocks + item.x, window_of(p)),
                  {p.decay[head] * 1.44269504088896340736f, window_of(p), at.length},
                  {},
                  {}};

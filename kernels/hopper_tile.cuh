@@ -62,6 +62,10 @@ __device__ inline void pin(float (&x)[N]) {
   for (int i = 0; i < N; ++i) asm volatile("" : "+f"(x[i])::"memory");
 }
 
+// x, equal in a warp: said by the shuffle, so that branches on it are known not to diverge. In a branch that
+// might, wgmma is serialized (C7520).
+__device__ inline int uniform(int x) { return __shfl_sync(~0u, x, 0); }
+
 // 128-byte swizzle; 1,024 bytes from 8 rows to the next 8.
 // A matrix descriptor's low half; the address, in 16-byte units, may be moved by adding to it.
 __device__ inline uint32_t matrix_at(uint32_t address) {

@@ -19,6 +19,10 @@ inline int padded_head_dim(const AttentionParams& p) { return padded_head_dim(p.
 inline int64_t prepared_rows(const AttentionParams& p) {
   return p.batch * p.heads * (p.path == Path::kHopper ? num_blocks(p) * kRows : p.seq);
 }
+// Whether the attention kernel itself rotates dQ back and converts it: pairs of columns meet in a thread.
+inline bool finishes_query(const AttentionParams& p) {
+  return p.path == Path::kHopper && padded_head_dim(p) == p.head_dim;
+}
 inline int element_bytes(Dtype dtype) { return dtype == Dtype::kFloat32 ? 4 : 2; }
 
 // A bump allocator over the caller's workspace; with a null base it only counts.
@@ -59,14 +63,22 @@ struct Prepared {
   }
 };
 
+// How far each row block looks, and which goes first: a head after another, so that what its blocks add to
+// stays in the L2 cache; within a head the most work first; heads of most work first. All null where it is
+// known beforehand: one document, no skipping.
 struct Plan {
-  int* reach;   // [items]: keys a row of the block may need on one side
-  int* bucket;  // [items]: scratch of the sort
-  int2* order;  // [items]: {block, head}, most work first
+  int* reach = nullptr;        // [items]: keys a row of the block may need on one side
+  int* bucket = nullptr;       // [items]: scratch of the sort
+  int* block_order = nullptr;  // [items]: the blocks of each head
+  float* work = nullptr;       // [batch * heads]: tiles
+  int* head_order = nullptr;   // [batch * heads]
   Plan(const AttentionParams& p, Arena& arena) {
+    if (p.cu_seqlens == nullptr && p.skip_below <= 0) return;
     reach = arena.take<int>(num_items(p));
     bucket = arena.take<int>(num_items(p));
-    order = arena.take<int2>(num_items(p));
+    block_order = arena.take<int>(num_items(p));
+    work = arena.take<float>(p.batch * p.heads);
+    head_order = arena.take<int>(p.batch * p.heads);
   }
 };
 
@@ -95,8 +107,9 @@ struct Accumulators {
   void* grad_out;     // matrix of dtype
   float4* row_state;  // rows: {T left, T right, |grad_out|, largest |d rem|}
   float2* remainder;  // rows: rem d rem of the left, the right
-  // Rows x padded head_dim, and matrices; key and value [slots], tiled on the Hopper path
-  // (accumulator_offset).
+  uint32_t* own;      // rows, Hopper path: the own key's weight and dx, a pair of dtype
+  // Rows x padded head_dim (null where finishes_query()), and matrices; key and value [slots], tiled on the
+  // Hopper path (accumulator_offset).
   float *query, *key, *value;
   float* decay;  // [items]
   int slots;
@@ -108,7 +121,8 @@ struct Accumulators {
     grad_out = arena.take_bytes(matrix * element_bytes(p.dtype));
     row_state = arena.take<float4>(rows);
     remainder = arena.take<float2>(rows);
-    query = arena.take<float>(rows * padded_head_dim(p));
+    own = p.path == Path::kHopper ? arena.take<uint32_t>(rows) : nullptr;
+    query = finishes_query(p) ? nullptr : arena.take<float>(rows * padded_head_dim(p));
     key = arena.take<float>(2 * slots * matrix);
     value = key + slots * matrix;
     decay = arena.take<float>(num_items(p));

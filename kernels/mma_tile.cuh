@@ -41,16 +41,6 @@ __device__ inline void mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, u
   }
 }
 template <typename T>
-__device__ inline uint32_t pack(float a, float b) {
-  if constexpr (std::is_same_v<T, __nv_bfloat16>) {
-    const __nv_bfloat162 v = __floats2bfloat162_rn(a, b);
-    return *reinterpret_cast<const uint32_t*>(&v);
-  } else {
-    const __half2 v = __floats2half2_rn(a, b);
-    return *reinterpret_cast<const uint32_t*>(&v);
-  }
-}
-template <typename T>
 __device__ inline float2 unpack(uint32_t x) {
   if constexpr (std::is_same_v<T, __nv_bfloat16>) {
     return make_float2(__uint_as_float(x << 16), __uint_as_float(x & 0xffff0000u));

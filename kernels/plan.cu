@@ -5,7 +5,7 @@
 namespace rse::kernels {
 namespace {
 
-constexpr int kThreads = 1024, kBuckets = 64;
+constexpr int kPlanThreads = 256, kWarps = kPlanThreads / 32, kBuckets = 64;
 
 // Keys farther than this weigh less than skip_below in all, given s <= most (in units of log2): spec section
 // 5, 2^(most - lambda D0) / (e^lambda - 1) < skip_below.
@@ -18,12 +18,10 @@ __device__ int decay_reach(float most, float decay, float skip_below, int longes
   return max(0, static_cast<int>(reach) + 1);
 }
 
-// Tiles of keys that the block walks; a logarithmic bucket of it, the most work in bucket 0.
-__device__ int bucket_of(int keys) {
-  if (keys <= 0) return kBuckets - 1;
-  const int tiles = keys / kKeys + 1;
-  const int bucket = static_cast<int>(4.f * log2f(static_cast<float>(tiles)));
-  return max(0, kBuckets - 2 - bucket);
+// Logarithmic buckets of work, the most in bucket 0.
+__device__ int bucket_of(float tiles, float per_octave) {
+  if (!(tiles > 0)) return kBuckets - 1;
+  return max(0, kBuckets - 2 - static_cast<int>(per_octave * log2f(tiles)));
 }
 
 __device__ int left_and_right(const RowBlock& block, int reach, bool causal) {
@@ -31,56 +29,105 @@ __device__ int left_and_right(const RowBlock& block, int reach, bool causal) {
   return min(reach, block.row) + (causal ? 0 : min(reach, block.length - 1 - last)) + kRows;
 }
 
-// One thread block; counting sort by work.
-__global__ void __launch_bounds__(kThreads)
-    plan(const AttentionParams p, const Documents docs, const Prepared prepared, const Plan to,
-         const int* extent, int64_t blocks) {
-  __shared__ int start[kBuckets];
-  const int64_t items = blocks * p.batch * p.heads;
-  const auto keys_of = [&](int64_t item) {
-    const int head_index = static_cast<int>(item / blocks);
-    const RowBlock block = row_block(docs, static_cast<int>(item % blocks));
+// to[0 .. count) = 0 .. count - 1 by bucket(n), equal ones in order; by one thread block. Each warp takes a
+// run of numbers. scratch: [count].
+template <typename Bucket>
+__device__ void sort_by_bucket(int count, Bucket bucket, int* scratch, int* to) {
+  __shared__ int start[kWarps][kBuckets], total[kBuckets];
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int per_warp = (count + kPlanThreads - 1) / kPlanThreads * 32;
+  const int begin = warp * per_warp, end = min(count, begin + per_warp);
+  for (int b = threadIdx.x; b < kWarps * kBuckets; b += kPlanThreads) start[b / kBuckets][b % kBuckets] = 0;
+  __syncthreads();
+  for (int n = begin + lane; n < end; n += 32) {
+    const int b = bucket(n);
+    scratch[n] = b;
+    atomicAdd(&start[warp][b], 1);
+  }
+  __syncthreads();
+  const int mine = threadIdx.x;
+  if (mine < kBuckets) {
+    int sum = 0;
+    for (int w = 0; w < kWarps; ++w) sum += start[w][mine];
+    total[mine] = sum;
+  }
+  __syncthreads();
+  if (mine < kBuckets) {
+    int sum = 0;
+    for (int b = 0; b < mine; ++b) sum += total[b];
+    for (int w = 0; w < kWarps; ++w) {
+      const int here = start[w][mine];
+      start[w][mine] = sum;
+      sum += here;
+    }
+  }
+  __syncthreads();
+  for (int first = begin; first < end; first += 32) {
+    const int n = first + lane, b = n < end ? scratch[n] : -1;
+    const unsigned same = __match_any_sync(~0u, b);
+    const int before = __popc(same & ((1u << lane) - 1));
+    if (n < end) to[start[warp][b] + before] = n;
+    __syncwarp();
+    if (n < end && before == 0) start[warp][b] += __popc(same);
+    __syncwarp();
+  }
+}
+
+// One thread block a head.
+__global__ void __launch_bounds__(kPlanThreads)
+    plan_blocks(const AttentionParams p, const Documents docs, const Prepared prepared, const Plan to,
+                const int* extent, int blocks) {
+  const int head_index = blockIdx.x;
+  const int64_t first_item = static_cast<int64_t>(head_index) * blocks;
+  float work = 0;
+  const auto tiles_of = [&](int b) {
+    const RowBlock block = row_block(docs, b);
     if (block.row >= block.length) return 0;
     if (extent != nullptr) {
       const int last = min(block.row + kRows, block.length) - 1, sides = p.causal ? 1 : 2;
       const int64_t row = head_index * p.seq + block.begin;
-      return extent[(row + last) * sides] + (p.causal ? 0 : extent[(row + block.row) * sides + 1]);
+      const int keys = extent[(row + last) * sides] + (p.causal ? 0 : extent[(row + block.row) * sides + 1]);
+      return keys / kKeys + 1;
     }
     const float most =
-        __uint_as_float(prepared.query_norm[item]) * __uint_as_float(prepared.key_norm[head_index]);
+        __uint_as_float(prepared.query_norm[first_item + b]) * __uint_as_float(prepared.key_norm[head_index]);
     int reach = decay_reach(most, p.decay[head_index % p.heads], p.skip_below, block.length);
     if (p.window > 0) reach = static_cast<int>(min(static_cast<int64_t>(reach), p.window - 1));
-    to.reach[item] = reach;
-    return left_and_right(block, reach, p.causal);
+    to.reach[first_item + b] = reach;
+    return left_and_right(block, reach, p.causal) / kKeys + 1;
   };
-  if (threadIdx.x < kBuckets) start[threadIdx.x] = 0;
+  sort_by_bucket(
+      blocks,
+      [&](int b) {
+        const auto tiles = static_cast<float>(tiles_of(b));
+        work += tiles;
+        return bucket_of(tiles, 4.f);
+      },
+      to.bucket + first_item, to.block_order + first_item);
+  __shared__ float sums[kWarps];
+#pragma unroll
+  for (int mask = 16; mask > 0; mask /= 2) work += __shfl_xor_sync(~0u, work, mask);
+  if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = work;
   __syncthreads();
-  for (int64_t item = threadIdx.x; item < items; item += kThreads) {
-    const int bucket = bucket_of(keys_of(item));
-    to.bucket[item] = bucket;
-    atomicAdd(&start[bucket], 1);
-  }
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    int sum = 0;
-    for (int b = 0; b < kBuckets; ++b) {
-      const int count = start[b];
-      start[b] = sum;
-      sum += count;
-    }
-  }
-  __syncthreads();
-  for (int64_t item = threadIdx.x; item < items; item += kThreads) {
-    const int at = atomicAdd(&start[to.bucket[item]], 1);
-    to.order[at] = make_int2(static_cast<int>(item % blocks), static_cast<int>(item / blocks));
-  }
+  for (int w = 1; threadIdx.x == 0 && w < kWarps; ++w) work += sums[w];
+  if (threadIdx.x == 0) to.work[head_index] = work;
+}
+
+// One thread block.
+__global__ void __launch_bounds__(kPlanThreads) plan_heads(const Plan to, int heads) {
+  sort_by_bucket(
+      heads, [&](int head) { return bucket_of(to.work[head], 2.f); }, to.bucket, to.head_order);
 }
 
 }  // namespace
 
 cudaError_t launch_plan(const AttentionParams& p, const Prepared& prepared, const Plan& to, const int* extent,
                         cudaStream_t stream) {
-  plan<<<1, kThreads, 0, stream>>>(p, documents_of(p), prepared, to, extent, num_blocks(p));
+  if (to.head_order == nullptr) return cudaSuccess;
+  const int heads = static_cast<int>(p.batch * p.heads);
+  plan_blocks<<<heads, kPlanThreads, 0, stream>>>(p, documents_of(p), prepared, to, extent,
+                                                  static_cast<int>(num_blocks(p)));
+  plan_heads<<<1, kPlanThreads, 0, stream>>>(to, heads);
   return cudaGetLastError();
 }
 

@@ -21,16 +21,6 @@ __device__ inline float block_max(float x) {
 // Norms are positive: their bits are ordered as they are. 1.01 covers rounding, that of bf16 copies included.
 __device__ inline void keep_largest(uint32_t* to, float x) { atomicMax(to, __float_as_uint(1.01f * x)); }
 
-// Rotation and scale may take a finite number out of float16's range, and infinity times 0 is NaN.
-template <typename T>
-__device__ inline void saturate(float (&x)[4]) {
-  if constexpr (std::is_same_v<T, __half>) {
-    constexpr float kMost = 65504.f;
-#pragma unroll
-    for (int i = 0; i < 4; ++i) x[i] = x[i] > kMost ? kMost : x[i] < -kMost ? -kMost : x[i];
-  }
-}
-
 // Where column `column` of a prepared row lies; kPermuted: in tiles of keys and values.
 template <int D, bool kTiled, bool kPermuted>
 __device__ inline int64_t prepared_at(const RowIndex& i, int column) {
@@ -136,7 +126,7 @@ __global__ void __launch_bounds__(256)
 template <typename T, int D, bool kVector, bool kTiled>
 __global__ void __launch_bounds__(256)
     prepare_backward(const AttentionParams p, const Documents docs, const BackwardInputs in,
-                     const Saved saved, const Accumulators acc) {
+                     const float* self_logit, const Saved saved, const Accumulators acc) {
   using Lanes = RowLanes<D>;
   const RowsOfBlock<kTiled> rows(p, docs);
   const int g = threadIdx.x % Lanes::kGroup, half = p.head_dim / 2, sides = p.causal ? 1 : 2;
@@ -149,7 +139,7 @@ __global__ void __launch_bounds__(256)
         const int column = h * half + 4 * g;
         float v[4] = {}, o[4], l[4] = {};
         load4<T, kVector>(at<T>(in.grad_out, i) + column, d[h]);
-        if (p.remainder_self) load4<T, kVector>(at<T>(p.value, i) + column, v);
+        if (kTiled || p.remainder_self) load4<T, kVector>(at<T>(p.value, i) + column, v);
         load4<float, true>(saved.both + i.row * D + column, o);
         if (!p.causal) load4<float, true>(saved.left + i.row * D + column, l);
 #pragma unroll
@@ -178,6 +168,13 @@ __global__ void __launch_bounds__(256)
     }
     acc.remainder[i.row] = make_float2(remainder[0], remainder[1]);
     acc.row_state[i.row] = make_float4(side[0], side[1], 1.01f * sqrtf(norm), 1.01f * largest);
+    if constexpr (kTiled) {
+      const float beta = own_key(self_logit[i.row], p.self_key).beta, t = beta * own;
+      const float dx = t - beta * (t + (p.shared ? side[0] + side[1] : 0.f));
+      float weight = beta;
+      for (int s = 0; p.remainder_self && s < sides; ++s) weight += in.rem[i.row * sides + s];
+      acc.own[i.row] = pack_finite<T>(weight, dx);
+    }
   }
 }
 
@@ -195,13 +192,14 @@ cudaError_t launch_prepare_forward(const AttentionParams& p, const Prepared& pre
 }
 
 template <typename T, int D>
-cudaError_t launch_prepare_backward(const AttentionParams& p, const BackwardInputs& in, const Saved& saved,
-                                    const Accumulators& acc, cudaStream_t stream) {
+cudaError_t launch_prepare_backward(const AttentionParams& p, const BackwardInputs& in,
+                                    const Prepared& prepared, const Saved& saved, const Accumulators& acc,
+                                    cudaStream_t stream) {
   if (const cudaError_t error = cudaMemsetAsync(acc.key, 0, 2 * acc.slots * acc.matrix * 4, stream))
     return error;
   switch_layout<T, D>(p, vectors_fit<T>(in.grad_out) && vectors_fit<T>(p.value), [&](auto fit, auto tiled) {
     prepare_backward<T, D, fit(), tiled()>
-        <<<row_grid(p), 256, 0, stream>>>(p, documents_of(p), in, saved, acc);
+        <<<row_grid(p), 256, 0, stream>>>(p, documents_of(p), in, prepared.self_logit, saved, acc);
   });
   return cudaGetLastError();
 }
@@ -209,7 +207,8 @@ cudaError_t launch_prepare_backward(const AttentionParams& p, const BackwardInpu
 #define RSE_INSTANTIATE(T, D)                                                                               \
   template cudaError_t launch_prepare_forward<T, D>(const AttentionParams&, const Prepared&, cudaStream_t); \
   template cudaError_t launch_prepare_backward<T, D>(const AttentionParams&, const BackwardInputs&,         \
-                                                     const Saved&, const Accumulators&, cudaStream_t);
+                                                     const Prepared&, const Saved&, const Accumulators&,    \
+                                                     cudaStream_t);
 #define RSE_INSTANTIATE_TYPE(T) RSE_INSTANTIATE(T, 32) RSE_INSTANTIATE(T, 64) RSE_INSTANTIATE(T, 128)
 RSE_INSTANTIATE_TYPE(float)
 RSE_INSTANTIATE_TYPE(__nv_bfloat16)

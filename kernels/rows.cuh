@@ -39,6 +39,16 @@ __device__ inline void store4(T* to, const float (&x)[4]) {  // aligned to 4 ele
   }
 }
 
+// Rotation, scale and sums may take a finite number out of float16's range, and infinity times 0 is NaN.
+template <typename T>
+__device__ inline void saturate(float (&x)[4]) {
+  if constexpr (std::is_same_v<T, __half>) {
+    constexpr float kMost = 65504.f;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) x[i] = x[i] > kMost ? kMost : x[i] < -kMost ? -kMost : x[i];
+  }
+}
+
 template <int kGroup>
 __device__ inline float group_sum(float x) {
 #pragma unroll

@@ -130,9 +130,13 @@ torch::Device check_options(const AttentionBenchOptions& options) {
   for (const int64_t seq : options.seq_lens) {
     if (seq < 1) throw_user_error("--seq-lens: '{}': expected at least 1", seq);
   }
-  if (options.decay.empty() || options.decay.size() > 2 || options.decay.front() <= 0 ||
-      options.decay.back() <= 0) {
-    throw_user_error("--decay: expected one or two positive numbers, got {}", options.decay.size());
+  const auto& decay = options.decay;
+  const bool zero = decay.size() == 1 && decay.front() == 0;
+  if (decay.empty() || decay.size() > 2 || (!zero && !(decay.front() > 0 && decay.back() > 0))) {
+    throw_user_error("--decay: '{}': expected one or two positive numbers, or 0", fmt::join(decay, ","));
+  }
+  if (!(options.rotary_base >= 0)) {
+    throw_user_error("--rotary-base: '{}': expected 0 or a positive number", options.rotary_base);
   }
   return torch::Device(options.device);
 }
@@ -144,10 +148,11 @@ bool run_attention_bench(const AttentionBenchOptions& options) {
   const BenchPrecision precision = parse_precision(options.dtype);
   if (options.threads > 0) at::set_num_threads(static_cast<int>(options.threads));
   const std::vector<BenchCase> cases = make_cases(options, device, precision.type);
-  fmt::print("batch {}, {} heads of {}, {}, {}, {} threads, lambda {} to {} over heads, {} rounds\n",
+  fmt::print("batch {}, {} heads of {}, {}, {}{}{}, {} threads, lambda {} to {} over heads, {} rounds\n",
              options.batch, options.heads, options.head_dim, options.dtype,
-             options.causal ? "causal" : "bidirectional", at::get_num_threads(), options.decay.front(),
-             options.decay.back(), options.repeats);
+             options.causal ? "causal" : "bidirectional", options.self_key ? "" : ", without own key",
+             options.rotary_base > 0 ? "" : ", without rotation", at::get_num_threads(),
+             options.decay.front(), options.decay.back(), options.repeats);
   const std::string backend = describe_backend(parse_backend(options.backend), device);
   fmt::print("rse: {}; skipping: skip_below {}\n", backend, AttentionOptions().skip_below);
   fmt::print("{:>6}  {:<13} {:<8} {:>9} {:<20} {:>8}   {:<18} {:>10}  {}\n", "seq", "case", "phase",
@@ -173,11 +178,20 @@ bool run_attention_bench(const AttentionBenchOptions& options) {
       "within "
       "about 200 keys, so 'rse skipping' is faster here than on a trained model.\n");
   if (!options.json.empty()) {
-    const nlohmann::json report = {
-        {"batch", options.batch},   {"heads", options.heads},   {"head_dim", options.head_dim},
-        {"dtype", options.dtype},   {"device", options.device}, {"threads", at::get_num_threads()},
-        {"causal", options.causal}, {"decay", options.decay},   {"rounds", options.repeats},
-        {"seed", options.seed},     {"backend", backend},       {"rows", rows}};
+    const nlohmann::json report = {{"batch", options.batch},
+                                   {"heads", options.heads},
+                                   {"head_dim", options.head_dim},
+                                   {"dtype", options.dtype},
+                                   {"device", options.device},
+                                   {"threads", at::get_num_threads()},
+                                   {"causal", options.causal},
+                                   {"self_key", options.self_key},
+                                   {"rotary_base", options.rotary_base},
+                                   {"decay", options.decay},
+                                   {"rounds", options.repeats},
+                                   {"seed", options.seed},
+                                   {"backend", backend},
+                                   {"rows", rows}};
     write_file_atomically(options.json, report.dump(2) + "\n");
   }
   return within_bounds;

@@ -28,7 +28,10 @@ struct AttentionBenchOptions {
   std::string dtype = "float32";  // float32, bfloat16, float16
   std::string backend = "auto";   // of the RSE cases: auto, reference, portable, hopper
   bool causal = false;
-  // lambda of the first and the last head, geometric between; the default is what trained models end with.
+  bool self_key = true;
+  double rotary_base = 10000.0;  // 0: no rotation
+  // lambda of the first and the last head, geometric between, or 0 for all; the default is what trained
+  // models end with.
   std::vector<double> decay = {0.0002, 3.0};
   uint64_t seed = 1;
   std::string json;  // file to write the results to; empty: none

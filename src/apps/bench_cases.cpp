@@ -74,9 +74,13 @@ BenchInputs make_inputs(const AttentionBenchOptions& options, int64_t seq, torch
     return torch::randn({options.batch, seq, options.heads, options.head_dim}).to(type).to(device);
   };
   BenchInputs inputs{random(), random(), random(), {}, random()};
-  const torch::Tensor log_decay = torch::linspace(
-      std::log(options.decay.front()), std::log(options.decay.back()), options.heads, torch::kFloat64);
-  inputs.decay = log_decay.exp().to(torch::kFloat32).to(device);
+  torch::Tensor decay = torch::zeros({options.heads}, torch::kFloat64);
+  if (options.decay.front() > 0) {
+    decay = torch::linspace(std::log(options.decay.front()), std::log(options.decay.back()), options.heads,
+                            torch::kFloat64)
+                .exp();
+  }
+  inputs.decay = decay.to(torch::kFloat32).to(device);
   for (torch::Tensor* tensor : {&inputs.query, &inputs.key, &inputs.value, &inputs.decay}) {
     tensor->requires_grad_(true);
   }
@@ -87,6 +91,8 @@ std::vector<BenchCase> make_cases(const AttentionBenchOptions& options, const to
                                   torch::ScalarType type) {
   AttentionOptions dense;
   dense.causal = options.causal;
+  dense.self_key = options.self_key;
+  dense.rotary_base = options.rotary_base;
   dense.backend = parse_backend(options.backend);
   AttentionOptions skipping = dense;
   dense.skip_below = 0;

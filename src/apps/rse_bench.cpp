@@ -23,6 +23,8 @@ void add_attention_options(CLI::App* command, rse::AttentionBenchOptions& option
   command->add_option("--dtype", options.dtype, "float32, bfloat16 or float16");
   command->add_option("--backend", options.backend, "of rse: auto, reference, portable or hopper");
   command->add_flag("--causal", options.causal, "keys before the query only");
+  command->add_flag("--self-key,!--no-self-key", options.self_key, "of rse: the query's own key takes part");
+  command->add_option("--rotary-base", options.rotary_base, "of rse; 0: no rotation");
   command->add_option("--decay", options.decay, "lambda of the first and the last head, geometric between")
       ->delimiter(',')
       ->expected(1, 2);
