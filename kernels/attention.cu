@@ -25,14 +25,14 @@ cudaError_t launch_forward(const AttentionParams& p, const Prepared& prepared, c
 
 template <typename T, int D>
 cudaError_t launch_backward(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
-                            const BackwardInputs& in, const Accumulators& acc, void* grad_query,
+                            const BackwardInputs& in, const Accumulators& acc, const BackwardOutputs& out,
                             cudaStream_t stream) {
   if constexpr (std::is_same_v<T, float>) {
     return launch_backward_simt<D>(p, prepared, plan, in, acc, stream);
   } else {
     if constexpr (D >= 64) {
       if (p.path == Path::kHopper)
-        return launch_backward_hopper<T, D>(p, prepared, plan, in, acc, grad_query, stream);
+        return launch_backward_hopper<T, D>(p, prepared, plan, in, acc, out, stream);
     }
     return launch_backward_mma<T, D>(p, prepared, plan, in, acc, stream);
   }
@@ -62,8 +62,7 @@ cudaError_t backward_of(const AttentionParams& p, const BackwardInputs& in, cons
   if (const cudaError_t error = launch_prepare_backward<T, D>(p, in, prepared, saved, acc, stream))
     return error;
   if (const cudaError_t error = launch_plan(p, prepared, plan, in.extent, stream)) return error;
-  if (const cudaError_t error = launch_backward<T, D>(p, prepared, plan, in, acc, out.query, stream))
-    return error;
+  if (const cudaError_t error = launch_backward<T, D>(p, prepared, plan, in, acc, out, stream)) return error;
   return launch_finish_backward<T, D>(p, in, prepared, acc, out, stream);
 }
 

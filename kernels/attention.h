@@ -32,11 +32,12 @@ struct AttentionParams {
   const int* cu_seqlens = nullptr;  // [documents + 1], from 0 to seq; null: one document of `seq` tokens
   int64_t documents = 1;
   bool causal = false, shared = false, self_key = true, remainder_self = false;
-  bool deterministic = false;                  // backward adds in a fixed order
-  int64_t window = 0;                          // 0: none; w: only |i - j| < w
-  float scale = 0.125f;                        // of the logits
-  float skip_below = 1e-7f;                    // 0: every pair
-  const float *cos = nullptr, *sin = nullptr;  // [longest document, head_dim / 2]; null: no rotation
+  bool deterministic = false;  // backward adds in a fixed order
+  int64_t window = 0;          // 0: none; w: only |i - j| < w
+  float scale = 0.125f;        // of the logits
+  float skip_below = 1e-7f;    // 0: every pair
+  const float *cos = nullptr,
+              *sin = nullptr;  // [longest document, head_dim / 2], aligned to 16 bytes; null: no rotation
   Strided query, key, value;
   const float* decay = nullptr;  // lambda, [heads]
 

@@ -83,7 +83,6 @@ __device__ void backward_block(const BackwardHopperArguments& p, const Documents
       static_cast<const T*>(p.key) + first_tile * Tile::kMatrix,
       static_cast<const T*>(p.value) + first_tile * Tile::kMatrix,
       (warp < 4 ? p.grad_value : p.grad_key) + slot * p.slot_stride + first_tile * Tile::kMatrix,
-      p.own + base,
       at,
       at.row + 16 * warp,
       decay_per_token(p.decay[head_index % p.heads]),
@@ -93,14 +92,19 @@ __device__ void backward_block(const BackwardHopperArguments& p, const Documents
       {},
       {}};
   const int sides = p.causal ? 1 : 2, last_row = min(at.row + kRows, at.length) - 1;
-  const TileRange<true> left(at.row, last_row, last_row - uniform(p.extent[(base + last_row) * sides]));
-  const TileRange<false> right(at.row, last_row,
-                               at.row + (p.causal ? 0 : uniform(p.extent[(base + at.row) * sides + 1])));
-  block.load_first(left);
+  // Under way while the extents come: the nearest tile, which every block has, and its own rows.
+  const int left_extent = p.extent[(base + last_row) * sides],
+            right_extent = p.causal ? 0 : p.extent[(base + at.row) * sides + 1];
+  if (threadIdx.x == 0) block.load(loads, last_row / kKeys);
   copy_rows(shared + Tile::kQuery, static_cast<const T*>(p.query) + row_tile * Tile::kMatrix,
             2 * Tile::kMatrix);
   copy_rows(shared + Tile::kGradOut, static_cast<const T*>(p.grad_out) + row_tile * Tile::kMatrix,
             2 * Tile::kMatrix);
+  for (int n = threadIdx.x; n < kRows; n += kThreads)
+    reinterpret_cast<uint32_t*>(shared + Tile::kOwnKeys)[n] = p.own[base + min(at.row + n, at.length - 1)];
+  const TileRange<true> left(at.row, last_row, last_row - uniform(left_extent));
+  const TileRange<false> right(at.row, last_row, at.row + uniform(right_extent));
+  block.template load_first<true>(left, 1);
   fence_shared_writes();
   __syncthreads();
   if constexpr (D == 64) {
@@ -129,7 +133,7 @@ __device__ void backward_block(const BackwardHopperArguments& p, const Documents
     stick[h] = start[h];
   }
   block.walk(left, stick, left_total, bound, [&] {
-    if (!p.causal) block.load_first(right);
+    if (!p.causal) block.template load_first<false>(right, 0);
   });
   if (!p.causal) {
     stick[0] = start[0];
@@ -159,7 +163,7 @@ __device__ void backward_block(const BackwardHopperArguments& p, const Documents
 
 template <typename T, int D>
 __global__ void __launch_bounds__(kThreads, 1)
-    backward_kernel(const BackwardHopperArguments p, const Documents docs) {
+    backward_kernel(const __grid_constant__ BackwardHopperArguments p, const Documents docs) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   using Tile = BackwardHopperTile<D>;
   extern __shared__ __align__(1024) uint8_t raw[];
@@ -171,7 +175,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   __syncthreads();
   int loads = 0;
   if (p.slots == 0) {
-    backward_block<T, D>(p, docs, shared, item_at(p.plan, blockIdx.x, p.blocks, p.causal), 0, loads);
+    const int2 item = item_at(p.plan, blockIdx.x, p.blocks, p.causal);
+    backward_block<T, D>(p, docs, shared, item, 0, loads);
     return;
   }
   // Deterministic: this thread block alone adds to its slot of its head, always in the same order.
@@ -185,8 +190,8 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 template <typename T, int D>
 cudaError_t launch_backward_hopper(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
-                                   const BackwardInputs& in, const Accumulators& acc, void* grad_query,
-                                   cudaStream_t stream) {
+                                   const BackwardInputs& in, const Accumulators& acc,
+                                   const BackwardOutputs& out, cudaStream_t stream) {
   constexpr int kShared = BackwardHopperTile<D>::kShared;
   const BackwardHopperArguments arguments{
       prepared.query,
@@ -201,7 +206,7 @@ cudaError_t launch_backward_hopper(const AttentionParams& p, const Prepared& pre
       in.extent,
       acc.own,
       acc.query,
-      grad_query,
+      out.query,
       p.cos,
       p.sin,
       acc.key,
@@ -228,8 +233,8 @@ cudaError_t launch_backward_hopper(const AttentionParams& p, const Prepared& pre
 
 #define RSE_INSTANTIATE(T, D)                                                                             \
   template cudaError_t launch_backward_hopper<T, D>(const AttentionParams&, const Prepared&, const Plan&, \
-                                                    const BackwardInputs&, const Accumulators&, void*,    \
-                                                    cudaStream_t);
+                                                    const BackwardInputs&, const Accumulators&,           \
+                                                    const BackwardOutputs&, cudaStream_t);
 #define RSE_INSTANTIATE_TYPE(T) RSE_INSTANTIATE(T, 64) RSE_INSTANTIATE(T, 128)
 RSE_INSTANTIATE_TYPE(__nv_bfloat16)
 RSE_INSTANTIATE_TYPE(__half)

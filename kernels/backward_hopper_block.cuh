@@ -38,8 +38,9 @@ struct BackwardHopperTile {
   static constexpr int kWeights = kRows * kKeys;  // weights; logit gradients
   static constexpr int kQuery = kStages * kStage, kGradOut = kQuery + 2 * kMatrix,
                        kBuffers = kGradOut + 2 * kMatrix;
-  static constexpr int kSums = kBuffers + 4 * kWeights;  // two panels of floats
-  static constexpr int kBarriers = kSums + 2 * 2 * kKeys * kPanel;
+  static constexpr int kSums = kBuffers + 4 * kWeights;            // two panels of floats
+  static constexpr int kOwnKeys = kSums + 2 * 2 * kKeys * kPanel;  // kRows pairs
+  static constexpr int kBarriers = kOwnKeys + 2 * kRows;
   static constexpr int kShared = kBarriers * 2 + 64;
 };
 
@@ -57,7 +58,6 @@ struct BackwardHopperBlock {
   uint32_t barriers;
   const T *key, *value;  // of the document's first tile
   float* key_gradient;   // likewise: warpgroup 0 dV, 1 dK
-  const uint32_t* own;   // of the document's first row
   RowBlock at;
   int row0;  // of the warp, in the document
   float decay, grad_decay;
@@ -170,7 +170,7 @@ struct BackwardHopperBlock {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const int at_own = place[h].row - place[h].key;
-      const uint32_t both = own[min(place[h].row, at.length - 1)],
+      const uint32_t both = reinterpret_cast<const uint32_t*>(shared + Tile::kOwnKeys)[place[h].row - at.row],
                      half = kUpper ? both >> 16 : both & 0xffffu;
 #pragma unroll
       for (int n = 0; n < 16; ++n) {
@@ -334,9 +334,9 @@ struct BackwardHopperBlock {
   }
 
   template <bool kLeft>
-  __device__ __forceinline__ void load_first(const TileRange<kLeft>& tiles) {
+  __device__ __forceinline__ void load_first(const TileRange<kLeft>& tiles, int from) {
     if (threadIdx.x != 0) return;
-    for (int i = 0; i < min(tiles.count, Tile::kStages - 1); ++i) load(loads + i, tiles.at(i));
+    for (int i = from; i < min(tiles.count, Tile::kStages - 1); ++i) load(loads + i, tiles.at(i));
   }
 
   // load_first() goes before; load_more() is called when every stage is free again.
@@ -356,14 +356,14 @@ struct BackwardHopperBlock {
     for (; i < tiles.count; ++i) {
       const int load_index = loads + i, first = tiles.at(i) * kKeys;
       barrier_wait(barriers + 8 * (load_index % Tile::kStages), load_index / Tile::kStages & 1);
-      const bool diagonal = first + kKeys > at.row && first < at.row + kRows;
+      const bool diagonal = first == rows;  // no other tile holds keys of both sides
       const bool border = (kLeft ? last_row - first : first + kKeys - 1 - at.row) >= p.window;
       const uint32_t stage = matrix_at(address(load_index % Tile::kStages * Tile::kStage));
       const int before = i > 0 ? tiles.at(i - 1) : -1, next = i + Tile::kStages - 1;
       const auto load_next = [&] {  // into the stage of tile i - 1, which nobody reads any more
         if (threadIdx.x == 0 && next < tiles.count) load(loads + next, tiles.at(next));
       };
-      if (diagonal || border || first + kKeys > at.length) {
+      if (i == 0 || diagonal || border || first + kKeys > at.length) {
         tile<kLeft, true>(stage, stick, farther, bound, first, before, i & 1, load_next);
       } else {
         tile<kLeft, false>(stage, stick, farther, bound, first, before, i & 1, load_next);

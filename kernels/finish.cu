@@ -1,105 +1,48 @@
 // Element-wise passes after backward: the query's own key (portable path), rotation back, conversion; the
 // sum of d lambda.
 #include "kernels/passes.h"
-#include "kernels/rows.cuh"
+#include "kernels/sums.cuh"
 
 namespace rse::kernels {
 namespace {
 
-// Four columns of dK's or dV's sum.
-template <int D, bool kTiled>
-__device__ inline void load_sum(const float* sums, const RowIndex& i, int column, float (&x)[4]) {
-  if constexpr (kTiled) {
-    const float* from = sums + i.prepared / kKeys * (kKeys * D) + column / kPanel * (kKeys * kPanel) +
-                        accumulator_offset(static_cast<int>(i.prepared % kKeys), column % kPanel);
-    const float2 a = *reinterpret_cast<const float2*>(from), b = *reinterpret_cast<const float2*>(from + 4);
-    x[0] = a.x, x[1] = a.y, x[2] = b.x, x[3] = b.y;
-  } else {
-    load4<float, true>(sums + i.row * D + column, x);
+// d lambda of a head: the row blocks' parts, always in the same order. By one thread block.
+__device__ void sum_decay(const AttentionParams& p, const float* parts, int64_t blocks, int head,
+                          float* out) {
+  __shared__ double sums[256];
+  double sum = 0;
+  for (int64_t n = threadIdx.x; n < p.batch * blocks; n += blockDim.x)
+    sum += parts[(n / blocks * p.heads + head) * blocks + n % blocks];
+  sums[threadIdx.x] = sum;
+  __syncthreads();
+  for (int half = 128; half > 0; half /= 2) {
+    if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
+    __syncthreads();
   }
+  if (threadIdx.x == 0) out[head] = static_cast<float>(sums[0]);
 }
 
-// dQ, dK and dV of a row as they were summed, columns 4g.. and half + 4g..
-struct RowSums {
-  float query[2][4] = {}, key[2][4] = {}, value[2][4] = {};
-};
-
-template <int D, bool kTiled>
-__device__ inline void load_sums(const Accumulators& acc, const RowIndex& i, int low, int half, RowSums& to) {
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    const int column = low + h * half;
-    if (acc.query != nullptr) load4<float, true>(acc.query + i.row * D + column, to.query[h]);
-    load_sum<D, kTiled>(acc.key, i, column, to.key[h]);
-    load_sum<D, kTiled>(acc.value, i, column, to.value[h]);
-  }
-}
-
-template <int D, bool kTiled>
-__device__ inline void add_slots(const Accumulators& acc, const RowIndex& i, int low, int half, RowSums& to) {
-  for (int slot = 1; slot < acc.slots; ++slot) {
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      float key[4], value[4];
-      load_sum<D, kTiled>(acc.key + slot * acc.matrix, i, low + h * half, key);
-      load_sum<D, kTiled>(acc.value + slot * acc.matrix, i, low + h * half, value);
-#pragma unroll
-      for (int n = 0; n < 4; ++n) {
-        to.key[h][n] += key[n];
-        to.value[h][n] += value[n];
-      }
-    }
-  }
-}
-
-// Rotates back, scales, converts and stores; to: of batch and token.
-template <typename T>
-__device__ inline void store_sums(const AttentionParams& p, const RowIndex& i, int low, bool with_query,
-                                  RowSums& sums, const BackwardOutputs& out) {
-  const int half = p.head_dim / 2;
-  if (p.cos != nullptr) {
-    const int64_t angle = int64_t(i.position) * half + low;
-    rotate(sums.query[0], sums.query[1], p.cos + angle, p.sin + angle, -1.f);
-    rotate(sums.key[0], sums.key[1], p.cos + angle, p.sin + angle, -1.f);
-  }
-  const int64_t to = ((i.batch * p.seq + i.token) * p.heads + i.head) * p.head_dim + low;
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-#pragma unroll
-    for (int n = 0; n < 4; ++n) {
-      sums.query[h][n] *= p.scale;
-      sums.key[h][n] *= 0.693147180559945309417f;  // the prepared query holds scale * log2(e)
-    }
-    saturate<T>(sums.query[h]);
-    saturate<T>(sums.key[h]);
-    saturate<T>(sums.value[h]);
-    if (with_query) store4(static_cast<T*>(out.query) + to + h * half, sums.query[h]);
-    store4(static_cast<T*>(out.key) + to + h * half, sums.key[h]);
-    store4(static_cast<T*>(out.value) + to + h * half, sums.value[h]);
-  }
+// The thread blocks after those of the rows sum d lambda, one a head.
+__device__ inline bool sums_decay(const AttentionParams& p, const Documents& docs, const Accumulators& acc,
+                                  const BackwardOutputs& out) {
+  if (blockIdx.x + p.heads < gridDim.x) return false;
+  sum_decay(p, acc.decay, docs.seq / kRows + docs.documents, blockIdx.x + p.heads - gridDim.x, out.decay);
+  return true;
 }
 
 // Of the Hopper path, whose attention kernel has added the query's own key.
 template <typename T, int D>
 __global__ void __launch_bounds__(256) finish_tiled(const AttentionParams p, const Documents docs,
                                                     const Accumulators acc, const BackwardOutputs out) {
-  using Lanes = RowLanes<D>;
-  const RowsOfBlock<true> rows(p, docs);
-  const int low = threadIdx.x % Lanes::kGroup * 4, half = p.head_dim / 2;
-  for (int row = threadIdx.x / Lanes::kGroup; row < kKeys; row += Lanes::kAtOnce) {
-    const RowIndex i = rows.at(row);
-    if (!i.valid || low >= half) continue;
-    RowSums sums;
-    load_sums<D, true>(acc, i, low, half, sums);
-    add_slots<D, true>(acc, i, low, half, sums);
-    store_sums<T>(p, i, low, acc.query != nullptr, sums, out);
-  }
+  if (sums_decay(p, docs, acc, out)) return;
+  finish_tiled_rows<T, D>(p, RowsOfBlock<true>(p, docs), acc, out);
 }
 
 template <typename T, int D, bool kVector>
 __global__ void __launch_bounds__(256)
     finish_backward(const AttentionParams p, const Documents docs, const BackwardInputs in,
                     const Prepared prepared, const Accumulators acc, const BackwardOutputs out) {
+  if (sums_decay(p, docs, acc, out)) return;
   using Lanes = RowLanes<D>;
   const RowsOfBlock<false> rows(p, docs);
   const int low = threadIdx.x % Lanes::kGroup * 4, half = p.head_dim / 2;
@@ -154,22 +97,6 @@ __global__ void __launch_bounds__(256)
   }
 }
 
-// d lambda of a head: the row blocks' parts, always in the same order.
-__global__ void sum_decay(const float* parts, int64_t batch, int heads, int64_t blocks, float* out) {
-  __shared__ double sums[256];
-  const int head = blockIdx.x;
-  double sum = 0;
-  for (int64_t n = threadIdx.x; n < batch * blocks; n += blockDim.x)
-    sum += parts[(n / blocks * heads + head) * blocks + n % blocks];
-  sums[threadIdx.x] = sum;
-  __syncthreads();
-  for (int half = 128; half > 0; half /= 2) {
-    if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
-    __syncthreads();
-  }
-  if (threadIdx.x == 0) out[head] = static_cast<float>(sums[0]);
-}
-
 }  // namespace
 
 template <typename T, int D>
@@ -178,15 +105,14 @@ cudaError_t launch_finish_backward(const AttentionParams& p, const BackwardInput
                                    const BackwardOutputs& out, cudaStream_t stream) {
   const bool tiled = p.path == Path::kHopper;
   if constexpr (sizeof(T) == 2 && D >= 64) {
-    if (tiled) finish_tiled<T, D><<<row_grid(p), 256, 0, stream>>>(p, documents_of(p), acc, out);
+    if (tiled) finish_tiled<T, D><<<row_grid(p) + p.heads, 256, 0, stream>>>(p, documents_of(p), acc, out);
   }
   const bool vector = vectors_fit<T>(p.query) && vectors_fit<T>(p.key) && vectors_fit<T>(p.value) &&
                       vectors_fit<T>(in.grad_out);
   if (!tiled) {
     const auto kernel = vector ? finish_backward<T, D, true> : finish_backward<T, D, false>;
-    kernel<<<row_grid(p), 256, 0, stream>>>(p, documents_of(p), in, prepared, acc, out);
+    kernel<<<row_grid(p) + p.heads, 256, 0, stream>>>(p, documents_of(p), in, prepared, acc, out);
   }
-  sum_decay<<<p.heads, 256, 0, stream>>>(acc.decay, p.batch, p.heads, num_blocks(p), out.decay);
   return cudaGetLastError();
 }
 

@@ -96,9 +96,9 @@ struct Block {
   template <bool kLeft>
   __device__ void walk_tile(float (&stick)[2], int load, int first, int last_row) {
     barrier_wait(barriers + 8 * (load % Tile::kStages), load / Tile::kStages & 1);
-    const int rows = at.row + static_cast<int>(threadIdx.x) / 128 * kKeys;  // the warpgroup's first
-    if (kLeft ? first > rows : first < rows) return;                        // no key on this side
-    const bool diagonal = first + kKeys > at.row && first < at.row + kRows;
+    const int rows = at.row + uniform(threadIdx.x / 128) * kKeys;  // the warpgroup's first
+    if (kLeft ? first > rows : first < rows) return;               // no key on this side
+    const bool diagonal = first == rows;
     const bool border = (kLeft ? last_row - first : first + kKeys - 1 - at.row) >= p.window;
     const uint32_t stage = matrix_at(shared_address(stages + load % Tile::kStages * Tile::kStage));
     if (diagonal || border || first + kKeys > at.length) {

@@ -26,11 +26,11 @@ cudaError_t launch_plan(const AttentionParams& p, const Prepared& prepared, cons
 template <typename T, int D>
 cudaError_t launch_forward_hopper(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
                                   const ForwardOutputs& outputs, const Saved& saved, cudaStream_t stream);
-// Also adds the query's own key, and where finishes_query() writes `grad_query`.
+// Also adds the query's own key, and where finishes_query() writes out.query.
 template <typename T, int D>
 cudaError_t launch_backward_hopper(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
-                                   const BackwardInputs& in, const Accumulators& acc, void* grad_query,
-                                   cudaStream_t stream);
+                                   const BackwardInputs& in, const Accumulators& acc,
+                                   const BackwardOutputs& out, cudaStream_t stream);
 template <typename T, int D>
 cudaError_t launch_forward_mma(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
                                const ForwardOutputs& outputs, const Saved& saved, cudaStream_t stream);

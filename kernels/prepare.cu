@@ -121,8 +121,20 @@ __global__ void __launch_bounds__(256)
   keep_largest(out.value_norm + first.head_index, sqrtf(most_value));
 }
 
-// Copies grad_out, and what each row's T starts with: per side <grad_out, o_side> + rem drem (spec section
-// 3).
+// A row's share of dK and dV; in tiles, any D floats of it.
+template <int D>
+__device__ inline void clear_sums(const Accumulators& acc, int64_t row) {
+  constexpr int kGroup = RowLanes<D>::kGroup;
+  const float zero[4] = {};
+  for (int slot = 0; slot < 2 * acc.slots; ++slot) {  // dV's slots follow dK's
+#pragma unroll
+    for (int column = 0; column < D; column += 4 * kGroup)
+      store4(acc.key + slot * acc.matrix + row * D + column + threadIdx.x % kGroup * 4, zero);
+  }
+}
+
+// Clears dK and dV, copies grad_out, and what each row's T starts with: per side <grad_out, o_side> + rem
+// drem (spec section 3).
 template <typename T, int D, bool kVector, bool kTiled>
 __global__ void __launch_bounds__(256)
     prepare_backward(const AttentionParams p, const Documents docs, const BackwardInputs in,
@@ -156,6 +168,7 @@ __global__ void __launch_bounds__(256)
     all = group_sum<Lanes::kGroup>(all);
     left = group_sum<Lanes::kGroup>(left);
     if (!i.inside) continue;
+    clear_sums<D>(acc, i.prepared);
     store_row<T, D, kTiled, false>(acc.grad_out, i, g, p.head_dim, d[0], d[1]);
     if (g != 0 || !i.valid) continue;
     float side[2] = {p.causal ? all : left, p.causal ? 0.f : all}, remainder[2] = {}, largest = 0;
@@ -195,8 +208,6 @@ template <typename T, int D>
 cudaError_t launch_prepare_backward(const AttentionParams& p, const BackwardInputs& in,
                                     const Prepared& prepared, const Saved& saved, const Accumulators& acc,
                                     cudaStream_t stream) {
-  if (const cudaError_t error = cudaMemsetAsync(acc.key, 0, 2 * acc.slots * acc.matrix * 4, stream))
-    return error;
   switch_layout<T, D>(p, vectors_fit<T>(in.grad_out) && vectors_fit<T>(p.value), [&](auto fit, auto tiled) {
     prepare_backward<T, D, fit(), tiled()>
         <<<row_grid(p), 256, 0, stream>>>(p, documents_of(p), in, prepared.self_logit, saved, acc);

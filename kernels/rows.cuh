@@ -67,11 +67,13 @@ struct RowIndex {
 template <bool kTiled>
 class RowsOfBlock {
  public:
-  __device__ RowsOfBlock(const AttentionParams& p, const Documents& docs) : docs_(docs) {
+  __device__ RowsOfBlock(const AttentionParams& p, const Documents& docs)
+      : RowsOfBlock(p, docs, blockIdx.x) {}
+  __device__ RowsOfBlock(const AttentionParams& p, const Documents& docs, unsigned index) : docs_(docs) {
     rows_ = kTiled ? (docs.seq / kRows + docs.documents) * kRows : docs.seq;
     tiles_ = (rows_ + kKeys - 1) / kKeys;
-    const unsigned heads = p.heads, rest = blockIdx.x / heads;
-    base_.head = static_cast<int>(blockIdx.x % heads);
+    const unsigned heads = p.heads, rest = index / heads;
+    base_.head = static_cast<int>(index % heads);
     tile_ = static_cast<int>(rest % tiles_);
     base_.batch = rest / tiles_;
     base_.head_index = base_.batch * heads + base_.head;
@@ -115,13 +117,16 @@ __device__ inline const T* at(const Strided& x, const RowIndex& i) {
   return static_cast<const T*>(x.data) + i.batch * x.batch + i.token * x.token + i.head * x.head;
 }
 
-// (x[i], y[i]) are pairs (d, d + half); sign -1 rotates back.
+// (x[i], y[i]) are pairs (d, d + half); sign -1 rotates back. cos and sin: four from a multiple of four.
 __device__ inline void rotate(float (&x)[4], float (&y)[4], const float* cos, const float* sin, float sign) {
+  float c[4], s[4];
+  load4<float, true>(cos, c);
+  load4<float, true>(sin, s);
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    const float c = cos[i], s = sign * sin[i], a = x[i], b = y[i];
-    x[i] = a * c - b * s;
-    y[i] = a * s + b * c;
+    const float a = x[i], b = y[i];
+    x[i] = a * c[i] - b * sign * s[i];
+    y[i] = a * sign * s[i] + b * c[i];
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "apps/bench_cases.h"
 #include "apps/bench_measure.h"
+#include "apps/bench_trained.h"
 #include "core/check.h"
 #include "core/file.h"
 #include "core/logging.h"
@@ -23,9 +24,14 @@ struct Measured {
   std::vector<double> ms[kPhases];
   double bytes[kPhases] = {-1, -1, -1};  // backward alone: not measured
   double error = 0;                      // multiple of the bound; SDPA: 0
+  double visited = 1;                    // share of the mask's pairs that were computed
   std::string missing;                   // why it cannot run here
   bool runs() const { return missing.empty() && error <= 1.0; }
 };
+
+double visited_share(const BenchInputs& inputs, const AttentionOptions& options) {
+  return visited_share(inputs.query, inputs.key, inputs.value, inputs.decay, std::nullopt, 0, options);
+}
 
 std::vector<Measured> measure(const AttentionBenchOptions& options, const std::vector<BenchCase>& cases,
                               const BenchInputs& inputs, const BenchBounds& bounds,
@@ -42,6 +48,7 @@ std::vector<Measured> measure(const AttentionBenchOptions& options, const std::v
     all[n].missing = why_not_here(cases[n], inputs, options.causal);
     if (cases[n].rse) all[n].error = worst_error(cases[n], inputs, bounds);
     if (!all[n].runs()) continue;
+    if (cases[n].rse) all[n].visited = visited_share(inputs, *cases[n].rse);
     run_both(cases[n]);
     all[n].bytes[kForward] = peak_bytes(device, [&] { run_forward(cases[n]); });
     all[n].bytes[kBoth] = peak_bytes(device, [&] { run_both(cases[n]); });
@@ -84,6 +91,7 @@ double dense_flops(const AttentionBenchOptions& options, int64_t seq) {
 nlohmann::json report_case(const AttentionBenchOptions& options, int64_t seq, const BenchCase& one,
                            const Measured& mine, const Measured* sdpa) {
   nlohmann::json row = {{"seq_len", seq}, {"case", one.name}, {"error_over_bound", mine.error}};
+  if (one.rse) row["visited_share"] = mine.visited;
   if (!mine.missing.empty()) {
     fmt::print("{:>6}  {:<13} not here: {}\n", seq, one.name, mine.missing);
     row["missing"] = mine.missing;
@@ -109,7 +117,7 @@ nlohmann::json report_case(const AttentionBenchOptions& options, int64_t seq, co
     fmt::print("{:>6}  {:<13} {:<8} {:>9.3f} {:<20} {:>8.2f}   {:<18} {:>10}  {}\n", seq, one.name,
                kPhaseNames[phase], time.median, fmt::format("[{:.3f}, {:.3f}]", time.low, time.high), tflops,
                ratio_text, bytes < 0 ? "-" : format_bytes(bytes),
-               one.rse ? fmt::format("{:.3f}", mine.error) : "-");
+               one.rse ? fmt::format("{:<13.3f}  {:.1f} %", mine.error, 100 * mine.visited) : "-");
   }
   return row;
 }
@@ -135,63 +143,109 @@ torch::Device check_options(const AttentionBenchOptions& options) {
   if (decay.empty() || decay.size() > 2 || (!zero && !(decay.front() > 0 && decay.back() > 0))) {
     throw_user_error("--decay: '{}': expected one or two positive numbers, or 0", fmt::join(decay, ","));
   }
+  if (options.run.empty() != options.data.empty()) throw_user_error("--run and --data go together");
   if (!(options.rotary_base >= 0)) {
     throw_user_error("--rotary-base: '{}': expected 0 or a positive number", options.rotary_base);
   }
   return torch::Device(options.device);
 }
 
+std::string list_of(const torch::Tensor& decay) {
+  std::string text;
+  const torch::Tensor host = decay.detach().to(torch::kCPU, torch::kFloat64);
+  for (int64_t head = 0; head < host.numel(); ++head)
+    text += fmt::format("{}{:.3g}", head > 0 ? ", " : "", host[head].item<double>());
+  return text;
+}
+
+// The inputs of one row of the report and the row's name: random numbers, or a trained model's layers.
+struct BenchProblem {
+  std::string name;
+  BenchInputs inputs;
+};
+
+std::vector<BenchProblem> make_problems(AttentionBenchOptions& options, int64_t seq, torch::ScalarType type,
+                                        const torch::Device& device) {
+  if (options.run.empty()) return {{"", make_inputs(options, seq, type, device)}};
+  std::vector<BenchProblem> problems;
+  for (BenchInputs& inputs : trained_inputs(options, seq, type, device))
+    problems.push_back({fmt::format("layer {}", problems.size()), std::move(inputs)});
+  return problems;
+}
+
+void print_header(const AttentionBenchOptions& options, const std::string& backend) {
+  const std::string inputs = options.run.empty()
+                                 ? fmt::format("{} heads of {}, lambda {} to {} over heads", options.heads,
+                                               options.head_dim, options.decay.front(), options.decay.back())
+                                 : fmt::format("the layers of {} on {}", options.run, options.data);
+  fmt::print("batch {}, {}, {}, {}{}{}, {} threads, {} rounds\n", options.batch, inputs, options.dtype,
+             options.causal ? "causal" : "bidirectional", options.self_key ? "" : ", without own key",
+             options.rotary_base > 0 ? "" : ", without rotation", at::get_num_threads(), options.repeats);
+  fmt::print("rse: {}; skipping: skip_below {}\n", backend, AttentionOptions().skip_below);
+  fmt::print("{:>6}  {:<13} {:<8} {:>9} {:<20} {:>8}   {:<18} {:>10}  {}  {}\n", "seq", "case", "phase",
+             "ms median", "95 % interval", "TFLOP/s", "sdpa time / this", "peak", "error / bound", "visited");
+}
+
+void print_footer(const AttentionBenchOptions& options) {
+  fmt::print(
+      "TFLOP/s by the dense count, 4 N^2 D a head and forward pass (causal: half), backward 2.5 times that; "
+      "skipping may pass what the device can do. The ratio is to the first sdpa that runs here. Visited: the "
+      "share of pairs that was computed.\n");
+  if (options.run.empty()) {
+    fmt::print(
+        "Inputs are random normal numbers: they use up sticks within about 200 keys, so 'rse skipping' is "
+        "faster here than on a trained model (--run, --data).\n");
+  }
+}
+
 }  // namespace
 
-bool run_attention_bench(const AttentionBenchOptions& options) {
+bool run_attention_bench(const AttentionBenchOptions& wanted) {
+  AttentionBenchOptions options = wanted;
   const torch::Device device = check_options(options);
   const BenchPrecision precision = parse_precision(options.dtype);
   if (options.threads > 0) at::set_num_threads(static_cast<int>(options.threads));
   const std::vector<BenchCase> cases = make_cases(options, device, precision.type);
-  fmt::print("batch {}, {} heads of {}, {}, {}{}{}, {} threads, lambda {} to {} over heads, {} rounds\n",
-             options.batch, options.heads, options.head_dim, options.dtype,
-             options.causal ? "causal" : "bidirectional", options.self_key ? "" : ", without own key",
-             options.rotary_base > 0 ? "" : ", without rotation", at::get_num_threads(),
-             options.decay.front(), options.decay.back(), options.repeats);
   const std::string backend = describe_backend(parse_backend(options.backend), device);
-  fmt::print("rse: {}; skipping: skip_below {}\n", backend, AttentionOptions().skip_below);
-  fmt::print("{:>6}  {:<13} {:<8} {:>9} {:<20} {:>8}   {:<18} {:>10}  {}\n", "seq", "case", "phase",
-             "ms median", "95 % interval", "TFLOP/s", "sdpa time / this", "peak", "error / bound");
+  print_header(options, backend);
   bool within_bounds = true;
   nlohmann::json rows = nlohmann::json::array();
   for (const int64_t seq : options.seq_lens) {
-    const BenchInputs inputs = make_inputs(options, seq, precision.type, device);
-    const std::vector<Measured> measured = measure(options, cases, inputs, precision.bounds, device);
-    const Measured* sdpa = nullptr;
-    for (size_t n = 0; n < cases.size() && sdpa == nullptr; ++n) {
-      if (!cases[n].rse && measured[n].runs()) sdpa = &measured[n];
-    }
-    for (size_t n = 0; n < cases.size(); ++n) {
-      rows.push_back(report_case(options, seq, cases[n], measured[n], sdpa));
-      within_bounds = within_bounds && measured[n].error <= 1.0;
+    for (const BenchProblem& problem : make_problems(options, seq, precision.type, device)) {
+      if (!problem.name.empty()) fmt::print("{}, lambda {}\n", problem.name, list_of(problem.inputs.decay));
+      const auto measured = measure(options, cases, problem.inputs, precision.bounds, device);
+      const Measured* sdpa = nullptr;
+      for (size_t n = 0; n < cases.size() && sdpa == nullptr; ++n) {
+        if (!cases[n].rse && measured[n].runs()) sdpa = &measured[n];
+      }
+      for (size_t n = 0; n < cases.size(); ++n) {
+        rows.push_back(report_case(options, seq, cases[n], measured[n], sdpa));
+        if (!problem.name.empty()) rows.back()["inputs"] = problem.name;
+        within_bounds = within_bounds && measured[n].error <= 1.0;
+      }
     }
   }
-  fmt::print(
-      "TFLOP/s by the dense count, 4 N^2 D a head and forward pass (causal: half), backward 2.5 times that. "
-      "The "
-      "ratio is to the first sdpa that runs here. Inputs are random normal numbers: they use up sticks "
-      "within "
-      "about 200 keys, so 'rse skipping' is faster here than on a trained model.\n");
+  print_footer(options);
   if (!options.json.empty()) {
-    const nlohmann::json report = {{"batch", options.batch},
-                                   {"heads", options.heads},
-                                   {"head_dim", options.head_dim},
-                                   {"dtype", options.dtype},
-                                   {"device", options.device},
-                                   {"threads", at::get_num_threads()},
-                                   {"causal", options.causal},
-                                   {"self_key", options.self_key},
-                                   {"rotary_base", options.rotary_base},
-                                   {"decay", options.decay},
-                                   {"rounds", options.repeats},
-                                   {"seed", options.seed},
-                                   {"backend", backend},
-                                   {"rows", rows}};
+    nlohmann::json report = {{"batch", options.batch},
+                             {"heads", options.heads},
+                             {"head_dim", options.head_dim},
+                             {"dtype", options.dtype},
+                             {"device", options.device},
+                             {"threads", at::get_num_threads()},
+                             {"causal", options.causal},
+                             {"self_key", options.self_key},
+                             {"rotary_base", options.rotary_base},
+                             {"rounds", options.repeats},
+                             {"seed", options.seed},
+                             {"backend", backend},
+                             {"rows", rows}};
+    if (options.run.empty()) {
+      report["decay"] = options.decay;
+    } else {
+      report["run"] = options.run;
+      report["data"] = options.data;
+    }
     write_file_atomically(options.json, report.dump(2) + "\n");
   }
   return within_bounds;

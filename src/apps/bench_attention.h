@@ -5,7 +5,8 @@
 // (skip_below = 0) and RSE with the default skip_below, rotation included; each forward without gradients,
 // backward, and forward + backward. Every round times each case once, starting with another one. Inputs are
 // standard normal, which exhausts sticks within about 200 keys: skipped speeds on them flatter, and the
-// output says so.
+// output says so; --run takes them from every layer of a trained model. The share of pairs that each case
+// computed stands beside it.
 //
 // Before a speed is printed, output and every gradient of some heads are compared with the float64 reference
 // backend on the same inputs; a case beyond the bounds of spec section 4 gets no speed.
@@ -34,6 +35,9 @@ struct AttentionBenchOptions {
   // models end with.
   std::vector<double> decay = {0.0002, 3.0};
   uint64_t seed = 1;
+  // Queries, keys, values and decays of every layer of a trained run's RSE arm on the token file `data`, in
+  // place of random numbers; heads, head_dim and decay are the model's.
+  std::string run, data;
   std::string json;  // file to write the results to; empty: none
 };
 

@@ -28,6 +28,8 @@ void add_attention_options(CLI::App* command, rse::AttentionBenchOptions& option
   command->add_option("--decay", options.decay, "lambda of the first and the last head, geometric between")
       ->delimiter(',')
       ->expected(1, 2);
+  CLI::Option* run = command->add_option("--run", options.run, "run folder: inputs of its RSE arm's layers");
+  command->add_option("--data", options.data, "token file that the run's model reads")->needs(run);
   command->add_option("--seed", options.seed, "of the inputs");
   command->add_option("--json", options.json, "file for the results");
 }

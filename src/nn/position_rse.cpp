@@ -50,12 +50,14 @@ torch::Tensor RsePosition::attend(int64_t layer, const torch::Tensor& query, con
   AttentionOptions options = options_;
   if (layout.windowed()) options.window = layout.attention_window;
   if (layout.uniform_length == 0) {
+    if (observer_) observer_(layer, query, key, value, decay);
     return attention(query, key, value, decay, layout.cu_seqlens, layout.max_seqlen, options, layout.borders)
         .out;
   }
   const std::vector<int64_t> shape = {layout.sequences(), layout.uniform_length, heads_, head_dim_};
-  return attention(query.view(shape), key.view(shape), value.view(shape), decay, std::nullopt, 0, options)
-      .out.reshape(query.sizes());
+  const torch::Tensor q = query.view(shape), k = key.view(shape), v = value.view(shape);
+  if (observer_) observer_(layer, q, k, v, decay);
+  return attention(q, k, v, decay, std::nullopt, 0, options).out.reshape(query.sizes());
 }
 
 void RsePosition::initialize(uint64_t /*seed*/) {

@@ -5,7 +5,9 @@
 #include <torch/torch.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <utility>
 
 #include "nn/position_method.h"
 #include "ops/attention.h"
@@ -23,6 +25,13 @@ class RsePosition : public PositionMethod {
   int64_t table_bytes(int64_t length) const override;
   std::string describe(const torch::Device& device) const override;
 
+  // Called with each layer and what its attend() hands to the operator: query, key and value [sequences,
+  // length, heads, head_dim] or [total, heads, head_dim], decay [heads]. For measurements; null: nobody.
+  using Observer = std::function<void(int64_t layer, const torch::Tensor& query, const torch::Tensor& key,
+                                      const torch::Tensor& value, const torch::Tensor& decay)>;
+  void observe(Observer observer) { observer_ = std::move(observer); }
+  const AttentionOptions& attention_options() const { return options_; }
+
  private:
   // lambda of one layer's heads, [heads] float32.
   torch::Tensor layer_decay(int64_t layer) const;
@@ -30,6 +39,7 @@ class RsePosition : public PositionMethod {
   int64_t layers_, heads_, head_dim_;
   DecayConfig decay_;
   AttentionOptions options_;
+  Observer observer_;
   torch::Tensor raw_decay_;  // per_head [layers, heads], per_layer [layers], global [1]
 };
 

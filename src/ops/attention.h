@@ -59,6 +59,12 @@ AttentionResult attention(const torch::Tensor& query, const torch::Tensor& key, 
                           int64_t max_seqlen, const AttentionOptions& options,
                           const std::vector<int64_t>& borders = {});
 
+// The share of pairs of a query and a key of its document (causal: a key not after it) that attention()
+// computes on these arguments, in tiles; 1 where nothing is skipped. Runs a forward pass and waits for it.
+double visited_share(const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& value,
+                     const torch::Tensor& decay, const std::optional<torch::Tensor>& cu_seqlens,
+                     int64_t max_seqlen, const AttentionOptions& options);
+
 // "cpu kernel (avx512)", "reference (composed LibTorch operators)": what kAuto or the forced backend resolves
 // to on `device`, for the log.
 std::string describe_backend(Backend backend, const torch::Device& device);

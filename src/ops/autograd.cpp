@@ -80,7 +80,7 @@ struct AutogradKernels {
   static ForwardTensors forward(const Tensor& query, const Tensor& key, const Tensor& value,
                                 const Tensor& decay, const OperatorCall& call, bool save) {
     OperatorCall resolved = call;
-    resolved.options.backend = resolve_backend(call.options.backend, query);
+    resolved.options.backend = resolve_backend(call.options.backend, query, call.cu_seqlens);
     const bool wanted = torch::GradMode::is_enabled() && (query.requires_grad() || key.requires_grad() ||
                                                           value.requires_grad() || decay.requires_grad());
     const variable_list result = AttentionFunction::apply(query, key, value, decay, resolved, save || wanted);

@@ -41,10 +41,15 @@ std::string describe_backend(Backend backend, const torch::Device& device) {
 
 namespace rse::ops {
 
-Backend resolve_backend(Backend backend, const torch::Tensor& query) {
+Backend resolve_backend(Backend backend, const torch::Tensor& query,
+                        const std::optional<torch::Tensor>& cu_seqlens) {
   if (backend != Backend::kAuto || !query.is_cuda()) return backend;
   const int64_t head_dim = query.dim() > 0 ? query.sym_size(-1).guard_int(__FILE__, __LINE__) : 0;
+  constexpr int64_t kLeastMeanLength = kernels::kRows / 4;
+  const bool many_short = cu_seqlens && cu_seqlens->dim() == 1 && query.dim() == 3 &&
+                          (cu_seqlens->sym_size(0) - 1) * kLeastMeanLength > query.sym_size(0);
   for (const Backend kernels : {Backend::kHopper, Backend::kPortable}) {
+    if (kernels == Backend::kHopper && many_short) continue;
     if (why_not_kernels(kernels, query.device(), query.scalar_type(), head_dim) == nullptr) return kernels;
   }
   return Backend::kReference;

@@ -6,13 +6,17 @@
 
 #include <torch/torch.h>
 
+#include <optional>
+
 #include "ops/attention.h"
 
 namespace rse::ops {
 
 // kAuto for a CUDA query: the first of kHopper and kPortable that takes its dtype and head_dim on its device,
-// else kReference. Anything else comes back as it is; kAuto of a CPU query is the SIMD kernel.
-Backend resolve_backend(Backend backend, const torch::Tensor& query);
+// else kReference; kHopper, which pads every document to a multiple of 128 rows, only for documents of 32
+// tokens or more on average. Anything else comes back as it is; kAuto of a CPU query is the SIMD kernel.
+Backend resolve_backend(Backend backend, const torch::Tensor& query,
+                        const std::optional<torch::Tensor>& cu_seqlens);
 
 // Elements of attention_forward's `saved` (float32) for a resolved backend and a query as the caller gave it;
 // documents: 1 where not packed.

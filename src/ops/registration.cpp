@@ -46,7 +46,7 @@ AttentionProblem resolved_problem(const Tensor& query, const Tensor& key, const 
                                   const Tensor& decay, const OperatorCall& call) {
   AttentionProblem problem =
       make_problem({query, key, value, decay, call.cu_seqlens}, call.borders, call.max_seqlen, call.options);
-  problem.options.backend = resolve_backend(call.options.backend, query);
+  problem.options.backend = resolve_backend(call.options.backend, query, call.cu_seqlens);
   const Backend backend = problem.options.backend;
   if (backend == Backend::kPortable || backend == Backend::kHopper) {
     if (const char* why = why_not_kernels(backend, query.device(), query.scalar_type(), problem.head_dim())) {

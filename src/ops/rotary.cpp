@@ -50,12 +50,16 @@ Tables rotary_tables(int64_t positions, int64_t head_dim, double base, torch::Sc
   using Key = std::tuple<double, int64_t, torch::ScalarType, std::string>;
   static std::mutex mutex;
   static std::map<Key, Tables> cache;
+  // Tables that were outgrown: kernels on other streams, or a CUDA graph, may read them still. Each is at most
+  // half of the next.
+  static std::vector<Tables> outgrown;
 
   const std::lock_guard lock(mutex);
   Tables& tables = cache[Key{base, head_dim, dtype, device.str()}];
   if (!tables.first.defined() || tables.first.size(0) < positions) {
     int64_t grown = kFirstPositions;
     while (grown < positions) grown *= 2;
+    if (tables.first.defined()) outgrown.push_back(tables);
     tables = compute_tables(grown, head_dim, base, dtype, device);
   }
   return {tables.first.narrow(0, 0, positions), tables.second.narrow(0, 0, positions)};
