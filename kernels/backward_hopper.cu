@@ -96,6 +96,19 @@ __device__ void backward_block(const BackwardHopperArguments& p, const Documents
   const int left_extent = p.extent[(base + last_row) * sides],
             right_extent = p.causal ? 0 : p.extent[(base + at.row) * sides + 1];
   if (threadIdx.x == 0) block.load(loads, last_row / kKeys);
+  const float value_norm = __uint_as_float(p.value_norm[head_index]);
+  float start[2], stick[2], left_total[2], bound[2], right_total[2];
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int row = at.row + 16 * warp + group + 8 * h;
+    const bool valid = row < at.length;
+    const float4 state = valid ? p.row_state[base + row] : make_float4(0, 0, 0, 0);
+    start[h] = valid ? stick_start(own_key(p.self_logit[base + row], p.self_key), p.shared, p.causal) : 0.f;
+    left_total[h] = state.x;
+    right_total[h] = state.y;
+    bound[h] = fmaxf(state.z * value_norm, state.w);
+    stick[h] = start[h];
+  }
   copy_rows(shared + Tile::kQuery, static_cast<const T*>(p.query) + row_tile * Tile::kMatrix,
             2 * Tile::kMatrix);
   copy_rows(shared + Tile::kGradOut, static_cast<const T*>(p.grad_out) + row_tile * Tile::kMatrix,
@@ -118,19 +131,6 @@ __device__ void backward_block(const BackwardHopperArguments& p, const Documents
         block.grad_out[k][i] = *reinterpret_cast<const uint32_t*>(shared + Tile::kGradOut + from);
       }
     }
-  }
-  const float value_norm = __uint_as_float(p.value_norm[head_index]);
-  float start[2], stick[2], left_total[2], bound[2], right_total[2];
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    const int row = at.row + 16 * warp + group + 8 * h;
-    const bool valid = row < at.length;
-    const float4 state = valid ? p.row_state[base + row] : make_float4(0, 0, 0, 0);
-    start[h] = valid ? stick_start(own_key(p.self_logit[base + row], p.self_key), p.shared, p.causal) : 0.f;
-    left_total[h] = state.x;
-    right_total[h] = state.y;
-    bound[h] = fmaxf(state.z * value_norm, state.w);
-    stick[h] = start[h];
   }
   block.walk(left, stick, left_total, bound, [&] {
     if (!p.causal) block.template load_first<false>(right, 0);

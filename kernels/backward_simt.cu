@@ -249,7 +249,7 @@ __device__ void backward_half(const AttentionParams& p, const Documents& docs, c
   const RowBlock at = half_block(docs, item.x, half);
   if (at.row >= at.length) return;
   const int head_index = item.y;
-  const int64_t base = head_index * p.seq + at.begin, blocks = docs.seq / kRows + docs.documents;
+  const int64_t base = head_index * p.seq + at.begin, blocks = docs.blocks();
   const int64_t slot_base = slot * acc.matrix + base * D;
   float *keys = shared + 2 * Tile::kRowMatrix, *values = keys + Tile::kKeyMatrix;
   float* weights = Tile::kWeightsOverValues ? values : values + Tile::kKeyMatrix;
@@ -293,13 +293,13 @@ __global__ void __launch_bounds__(kThreads, 2)
                     const __grid_constant__ BackwardInputs in, const __grid_constant__ Accumulators acc) {
   extern __shared__ __align__(128) float shared[];
   if (!p.deterministic) {
-    const int2 item = item_at(plan, blockIdx.x / 2, docs.seq / kRows + docs.documents, p.causal);
+    const int2 item = item_at(plan, blockIdx.x / 2, docs.blocks(), p.causal);
     backward_half<D>(p, docs, prepared, in, acc, shared, item, blockIdx.x % 2, 0);
     return;
   }
   // This thread block alone adds to its slot of its head, always in the same order.
   const int slot = blockIdx.x % acc.slots, head_index = blockIdx.x / acc.slots;
-  const int halves = 2 * (docs.seq / kRows + docs.documents);
+  const int halves = 2 * docs.blocks();
   for (int n = 2 * slot; n < halves; n += n % 2 == 0 ? 1 : 2 * acc.slots - 1)
     backward_half<D>(p, docs, prepared, in, acc, shared, make_int2(n / 2, head_index), n % 2, slot);
 }

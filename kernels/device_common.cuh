@@ -17,6 +17,7 @@ struct Documents {
   const int* cu_seqlens;  // null: one document
   int documents, seq;
   __device__ int begin(int d) const { return cu_seqlens == nullptr ? 0 : cu_seqlens[d]; }
+  __device__ int blocks() const { return static_cast<int>(num_blocks<int64_t>(seq, documents)); }
   __device__ int end(int d) const { return cu_seqlens == nullptr ? seq : cu_seqlens[d + 1]; }
 };
 

@@ -26,7 +26,7 @@ __device__ void sum_decay(const AttentionParams& p, const float* parts, int64_t 
 __device__ inline bool sums_decay(const AttentionParams& p, const Documents& docs, const Accumulators& acc,
                                   const BackwardOutputs& out) {
   if (blockIdx.x + p.heads < gridDim.x) return false;
-  sum_decay(p, acc.decay, docs.seq / kRows + docs.documents, blockIdx.x + p.heads - gridDim.x, out.decay);
+  sum_decay(p, acc.decay, docs.blocks(), blockIdx.x + p.heads - gridDim.x, out.decay);
   return true;
 }
 

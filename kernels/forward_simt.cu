@@ -159,11 +159,11 @@ __global__ void __launch_bounds__(kThreads, D <= 64 ? 3 : 2)
                    const __grid_constant__ ForwardOutputs outputs, const __grid_constant__ Saved saved) {
   using Tile = ForwardTile<D>;
   extern __shared__ __align__(128) float shared[];
-  const int2 item = item_at(plan, blockIdx.x / 2, docs.seq / kRows + docs.documents, p.causal);
+  const int2 item = item_at(plan, blockIdx.x / 2, docs.blocks(), p.causal);
   const RowBlock at = half_block(docs, item.x, blockIdx.x % 2);
   if (at.row >= at.length) return;
   const int head_index = item.y, head = head_index % p.heads;
-  const int64_t base = head_index * p.seq + at.begin, blocks = docs.seq / kRows + docs.documents;
+  const int64_t base = head_index * p.seq + at.begin, blocks = docs.blocks();
   float* weights = shared + (Tile::kWeightsOverKeys ? 1 : 3) * Tile::kMatrix;
   Block<D> block{p,
                  outputs,

@@ -12,7 +12,7 @@ namespace rse::kernels {
 
 constexpr int kKeys = 64;  // keys a tile
 
-inline int64_t num_blocks(const AttentionParams& p) { return p.seq / kRows + p.documents; }
+inline int64_t num_blocks(const AttentionParams& p) { return num_blocks(p.seq, p.documents); }
 inline int64_t num_items(const AttentionParams& p) { return num_blocks(p) * p.batch * p.heads; }
 inline int padded_head_dim(const AttentionParams& p) { return padded_head_dim(p.head_dim, p.path); }
 // Rows of the prepared matrices: the Hopper path keeps whole row blocks, in tiles (hopper_tile.cuh).

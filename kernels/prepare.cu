@@ -6,16 +6,23 @@
 namespace rse::kernels {
 namespace {
 
-// The largest x of the thread block, in thread 0.
-__device__ inline float block_max(float x) {
-  __shared__ float largest[8];
+// The largest of each of x over the thread block, in thread 0.
+template <int N>
+__device__ inline void block_max(float (&x)[N]) {
+  __shared__ float largest[8][N];
 #pragma unroll
-  for (int mask = 16; mask > 0; mask /= 2) x = fmaxf(x, __shfl_xor_sync(~0u, x, mask));
+  for (int n = 0; n < N; ++n) {
+#pragma unroll
+    for (int mask = 16; mask > 0; mask /= 2) x[n] = fmaxf(x[n], __shfl_xor_sync(~0u, x[n], mask));
+    if (threadIdx.x % 32 == 0) largest[threadIdx.x / 32][n] = x[n];
+  }
   __syncthreads();
-  if (threadIdx.x % 32 == 0) largest[threadIdx.x / 32] = x;
-  __syncthreads();
-  for (int warp = 1; threadIdx.x == 0 && warp < 8; ++warp) x = fmaxf(x, largest[warp]);
-  return x;
+  if (threadIdx.x != 0) return;
+#pragma unroll
+  for (int warp = 1; warp < 8; ++warp) {
+#pragma unroll
+    for (int n = 0; n < N; ++n) x[n] = fmaxf(x[n], largest[warp][n]);
+  }
 }
 
 // Norms are positive: their bits are ordered as they are. 1.01 covers rounding, that of bf16 copies included.
@@ -53,7 +60,7 @@ __global__ void __launch_bounds__(256)
   const RowsOfBlock<kTiled> rows(p, docs);
   const int g = threadIdx.x % Lanes::kGroup, half = p.head_dim / 2;
   const float scale = p.scale * 1.44269504088896340736f;
-  const int64_t blocks = docs.seq / kRows + docs.documents;
+  const int64_t blocks = docs.blocks();
   float most_query = 0, most_key = 0, most_value = 0;
   for (int row = threadIdx.x / Lanes::kGroup; row < kKeys; row += Lanes::kAtOnce) {
     const RowIndex i = rows.at(row);
@@ -110,15 +117,13 @@ __global__ void __launch_bounds__(256)
       keep_largest(out.query_norm + i.head_index * blocks + block, sqrtf(query_norm) * fabsf(scale));
     }
   }
-  most_query = block_max(most_query);
-  most_key = block_max(most_key);
-  most_value = block_max(most_value);
+  float most[3] = {most_query, most_key, most_value};
+  block_max(most);
   if (threadIdx.x != 0) return;
   const RowIndex first = rows.at(0);
-  if constexpr (kTiled)
-    keep_largest(out.query_norm + first.prepared / kRows, sqrtf(most_query) * fabsf(scale));
-  keep_largest(out.key_norm + first.head_index, sqrtf(most_key));
-  keep_largest(out.value_norm + first.head_index, sqrtf(most_value));
+  if constexpr (kTiled) keep_largest(out.query_norm + first.prepared / kRows, sqrtf(most[0]) * fabsf(scale));
+  keep_largest(out.key_norm + first.head_index, sqrtf(most[1]));
+  keep_largest(out.value_norm + first.head_index, sqrtf(most[2]));
 }
 
 // A row's share of dK and dV; in tiles, any D floats of it.

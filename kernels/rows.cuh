@@ -70,7 +70,7 @@ class RowsOfBlock {
   __device__ RowsOfBlock(const AttentionParams& p, const Documents& docs)
       : RowsOfBlock(p, docs, blockIdx.x) {}
   __device__ RowsOfBlock(const AttentionParams& p, const Documents& docs, unsigned index) : docs_(docs) {
-    rows_ = kTiled ? (docs.seq / kRows + docs.documents) * kRows : docs.seq;
+    rows_ = kTiled ? docs.blocks() * kRows : docs.seq;
     tiles_ = (rows_ + kKeys - 1) / kKeys;
     const unsigned heads = p.heads, rest = index / heads;
     base_.head = static_cast<int>(index % heads);

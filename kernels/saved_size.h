@@ -15,6 +15,18 @@ constexpr int padded_head_dim(int64_t head_dim, Path path) {
   return head_dim <= 32 && path == Path::kPortable ? 32 : head_dim <= 64 ? 64 : 128;
 }
 
+#ifdef __CUDACC__
+#define RSE_HOST_DEVICE __host__ __device__
+#else
+#define RSE_HOST_DEVICE
+#endif
+
+// Row blocks a head, or more: the numbers that layout.h gives them.
+template <typename Int>
+RSE_HOST_DEVICE inline Int num_blocks(const Int& seq, const Int& documents) {
+  return (seq + Int(kRows - 1)) / Int(kRows) + documents - Int(1);
+}
+
 // Floats in ForwardOutputs::saved: rotated query, key and value, the query's own logits, norms, and the value
 // sums of one side and of both; each array rounded up to 64 floats. documents: 1 without cu_seqlens.
 template <typename Int>
@@ -22,7 +34,7 @@ Int saved_floats(const Int& batch, const Int& seq, const Int& heads, const Int& 
                  int64_t element_bytes, bool causal, Path path) {
   const auto rounded = [](const Int& floats) { return (floats + Int(63)) / Int(64) * Int(64); };
   const Int padded(padded_head_dim(head_dim, path)), sequences = batch * heads, rows = sequences * seq;
-  const Int blocks = (seq / Int(kRows) + documents) * sequences;
+  const Int blocks = num_blocks<Int>(seq, documents) * sequences;
   const Int prepared = path == Path::kHopper ? blocks * Int(kRows) : rows;
   const Int matrix = rounded((prepared * padded * Int(element_bytes) + Int(3)) / Int(4));
   return Int(3) * matrix + rounded(rows) + rounded(blocks + Int(2) * sequences) +
