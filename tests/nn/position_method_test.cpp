@@ -172,6 +172,37 @@ TEST(RsePosition, EachLayerUsesItsDecay) {
   }
 }
 
+// From the unconstrained parameter through softplus and every layer's attention to a loss, and back.
+TEST(RsePosition, DecayGradientIsThatOfCentralDifferences) {
+  constexpr double kStep = 1e-5;
+  const SequenceLayout layout = make_layout({0, 4, 13}, torch::kCPU);
+  const torch::Tensor start = normals({13, 2, 16}, 1), weight = normals({13, 2, 16}, 2);
+  for (const DecayScope scope : {DecayScope::kPerHead, DecayScope::kPerLayer, DecayScope::kGlobal}) {
+    const auto method = rse_method(scope, DecayInit::kUniform, 0.2);
+    method->to(torch::kFloat64);
+    const torch::Tensor raw = method->named_parameters()["raw_decay"];
+    const auto loss = [&] {
+      torch::Tensor x = start;
+      for (int64_t layer = 0; layer < 3; ++layer) x = x + method->attend(layer, x, x.tanh(), x, layout);
+      return (x * weight).sum();
+    };
+    const torch::Tensor gradient = torch::autograd::grad({loss()}, {raw})[0].reshape({-1});
+    EXPECT_GT(gradient.abs().max().item<double>(), 0.1);
+    const torch::NoGradGuard no_grad;
+    const torch::Tensor values = raw.view({-1});
+    for (int64_t n = 0; n < values.numel(); ++n) {
+      const double value = values[n].item<double>();
+      const auto loss_at = [&](double moved) {
+        values[n] = moved;
+        return loss().item<double>();
+      };
+      const double slope = (loss_at(value + kStep) - loss_at(value - kStep)) / (2 * kStep);
+      values[n] = value;
+      EXPECT_NEAR(gradient[n].item<double>(), slope, 1e-6 * std::max(1.0, std::abs(slope)));
+    }
+  }
+}
+
 TEST(RsePosition, OptionsReachTheOperator) {
   const SequenceLayout layout = make_layout({0, 4, 9}, torch::kCPU);
   const torch::Tensor q = normals({9, 2, 16}, 1), v = normals({9, 2, 16}, 2);
