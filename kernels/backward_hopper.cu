@@ -101,13 +101,11 @@ __device__ void backward_block(const BackwardHopperArguments& p, const Documents
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const int row = at.row + 16 * warp + group + 8 * h;
-    const bool valid = row < at.length;
-    const float4 state = valid ? p.row_state[base + row] : make_float4(0, 0, 0, 0);
-    start[h] = valid ? stick_start(own_key(p.self_logit[base + row], p.self_key), p.shared, p.causal) : 0.f;
-    left_total[h] = state.x;
-    right_total[h] = state.y;
-    bound[h] = fmaxf(state.z * value_norm, state.w);
-    stick[h] = start[h];
+    const RowStart from = row_start(p, p.self_logit, p.row_state, value_norm, base + row, row < at.length);
+    stick[h] = start[h] = from.stick;
+    left_total[h] = from.left_total;
+    right_total[h] = from.right_total;
+    bound[h] = from.bound;
   }
   copy_rows(shared + Tile::kQuery, static_cast<const T*>(p.query) + row_tile * Tile::kMatrix,
             2 * Tile::kMatrix);
@@ -193,35 +191,34 @@ cudaError_t launch_backward_hopper(const AttentionParams& p, const Prepared& pre
                                    const BackwardInputs& in, const Accumulators& acc,
                                    const BackwardOutputs& out, cudaStream_t stream) {
   constexpr int kShared = BackwardHopperTile<D>::kShared;
-  const BackwardHopperArguments arguments{
-      prepared.query,
-      prepared.key,
-      prepared.value,
-      acc.grad_out,
-      prepared.self_logit,
-      p.decay,
-      prepared.value_norm,
-      acc.row_state,
-      plan,
-      in.extent,
-      acc.own,
-      acc.query,
-      out.query,
-      p.cos,
-      p.sin,
-      acc.key,
-      acc.value,
-      acc.decay,
-      p.seq,
-      num_blocks(p),
-      acc.matrix,
-      p.heads,
-      p.window > 0 && p.window < INT32_MAX ? static_cast<int>(p.window) : INT32_MAX,
-      p.deterministic ? acc.slots : 0,
-      p.scale,
-      p.causal,
-      p.self_key,
-      p.shared};
+  const BackwardHopperArguments arguments{prepared.query,
+                                          prepared.key,
+                                          prepared.value,
+                                          acc.grad_out,
+                                          prepared.self_logit,
+                                          p.decay,
+                                          prepared.value_norm,
+                                          acc.row_state,
+                                          plan,
+                                          in.extent,
+                                          acc.own,
+                                          acc.query,
+                                          out.query,
+                                          p.cos,
+                                          p.sin,
+                                          acc.key,
+                                          acc.value,
+                                          acc.decay,
+                                          p.seq,
+                                          num_blocks(p),
+                                          acc.matrix,
+                                          p.heads,
+                                          window_of(p),
+                                          p.deterministic ? acc.slots : 0,
+                                          p.scale,
+                                          p.causal,
+                                          p.self_key,
+                                          p.shared};
   const auto kernel = backward_kernel<T, D>;
   if (const cudaError_t error =
           cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared))

@@ -248,7 +248,7 @@ __device__ void backward_block(const BackwardArguments& p, const Documents& docs
                     p.grad_value + slot * p.slot_stride + base * D,
                     at,
                     16 * warp,
-                    p.decay[head_index % p.heads] * 1.44269504088896340736f,
+                    decay_per_token(p.decay[head_index % p.heads]),
                     0.f,
                     {}};
   load_rows<T, D>(block.query, static_cast<const T*>(p.query) + base * D, at);
@@ -258,13 +258,11 @@ __device__ void backward_block(const BackwardArguments& p, const Documents& docs
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const int row = at.row + 16 * warp + group + 8 * h;
-    const bool valid = row < at.length;
-    const float4 state = valid ? p.row_state[base + row] : make_float4(0, 0, 0, 0);
-    start[h] = valid ? stick_start(own_key(p.self_logit[base + row], p.self_key), p.shared, p.causal) : 0.f;
-    farther[h] = state.x;
-    right_total[h] = state.y;
-    bound[h] = fmaxf(state.z * value_norm, state.w);
-    stick[h] = start[h];
+    const RowStart from = row_start(p, p.self_logit, p.row_state, value_norm, base + row, row < at.length);
+    stick[h] = start[h] = from.stick;
+    farther[h] = from.left_total;
+    right_total[h] = from.right_total;
+    bound[h] = from.bound;
   }
   const int sides = p.causal ? 1 : 2, last_row = min(at.row + kRows, at.length) - 1;
   const int left_reach = p.extent[(base + last_row) * sides];
@@ -320,31 +318,30 @@ template <typename T, int D>
 cudaError_t launch_backward_mma(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
                                 const BackwardInputs& in, const Accumulators& acc, cudaStream_t stream) {
   constexpr int kShared = BackwardTile<T, D>::kShared;
-  const BackwardArguments arguments{
-      prepared.query,
-      prepared.key,
-      prepared.value,
-      acc.grad_out,
-      prepared.self_logit,
-      p.decay,
-      prepared.value_norm,
-      acc.row_state,
-      plan,
-      in.extent,
-      acc.query,
-      acc.key,
-      acc.value,
-      acc.decay,
-      p.seq,
-      num_blocks(p),
-      acc.matrix,
-      p.heads,
-      p.window > 0 && p.window < INT32_MAX ? static_cast<int>(p.window) : INT32_MAX,
-      p.deterministic ? acc.slots : 0,
-      p.causal,
-      p.self_key,
-      p.shared,
-      p.skip_below};
+  const BackwardArguments arguments{prepared.query,
+                                    prepared.key,
+                                    prepared.value,
+                                    acc.grad_out,
+                                    prepared.self_logit,
+                                    p.decay,
+                                    prepared.value_norm,
+                                    acc.row_state,
+                                    plan,
+                                    in.extent,
+                                    acc.query,
+                                    acc.key,
+                                    acc.value,
+                                    acc.decay,
+                                    p.seq,
+                                    num_blocks(p),
+                                    acc.matrix,
+                                    p.heads,
+                                    window_of(p),
+                                    p.deterministic ? acc.slots : 0,
+                                    p.causal,
+                                    p.self_key,
+                                    p.shared,
+                                    p.skip_below};
   const auto kernel = backward_kernel<T, D>;
   if (const cudaError_t error =
           cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared))

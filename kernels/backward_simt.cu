@@ -200,11 +200,10 @@ struct Block {
 #pragma unroll
     for (int i = 0; i < Keys::kCount; ++i) {
       const int row = at.row + Keys::row() + i;
-      const bool valid = row < at.length;
-      const float4 state = valid ? row_state[row] : make_float4(0, 0, 0, 0);
-      stick[i] = valid ? stick_start(own_key(self_logit[row], p.self_key), p.shared, p.causal) : 0.f;
-      farther[i] = kLeft ? state.x : state.y;
-      bound[i] = fmaxf(state.z * value_norm, state.w);
+      const RowStart from = row_start(p, self_logit, row_state, value_norm, row, row < at.length);
+      stick[i] = from.stick;
+      farther[i] = kLeft ? from.left_total : from.right_total;
+      bound[i] = from.bound;
       moment[i] = 0.f;
     }
     walk<kLeft>(kLeft ? last_row - extent[last_row * int64_t{sides}]
@@ -269,7 +268,7 @@ __device__ void backward_half(const AttentionParams& p, const Documents& docs, c
                  acc.value + slot_base,
                  at,
                  min(at.row + kHalf, at.length) - 1,
-                 {p.decay[head_index % p.heads] * 1.44269504088896340736f, window_of(p), at.length},
+                 {decay_per_token(p.decay[head_index % p.heads]), window_of(p), at.length},
                  __uint_as_float(prepared.value_norm[head_index]),
                  0.f,
                  {},

@@ -13,6 +13,8 @@
 
 namespace rse::kernels {
 
+constexpr float kLog2E = 1.44269504088896340736f;  // logits and lambda are kept in units of log2
+
 struct Documents {
   const int* cu_seqlens;  // null: one document
   int documents, seq;
@@ -93,14 +95,16 @@ __device__ inline uint32_t pack(float a, float b) {
     return *reinterpret_cast<const uint32_t*>(&v);
   }
 }
-// Cut where T is __half to what that holds: infinity times 0 would be NaN.
+// Cut where T is __half to what that holds: infinity times 0 would be NaN. NaN stays.
+template <typename T>
+__device__ inline float finite(float x) {
+  constexpr float kMost = 65504.f;
+  if constexpr (!std::is_same_v<T, __half>) return x;
+  return x > kMost ? kMost : x < -kMost ? -kMost : x;
+}
 template <typename T>
 __device__ inline uint32_t pack_finite(float a, float b) {
-  if constexpr (std::is_same_v<T, __half>) {
-    a = fminf(fmaxf(a, -65504.f), 65504.f);
-    b = fminf(fmaxf(b, -65504.f), 65504.f);
-  }
-  return pack<T>(a, b);
+  return pack<T>(finite<T>(a), finite<T>(b));
 }
 
 __device__ inline float exp2_approx(float x) {
@@ -124,6 +128,10 @@ __device__ inline void cp_async16(uint32_t to, const void* from, bool valid) {  
 __device__ inline void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 __device__ inline void cp_async_wait_all() { asm volatile("cp.async.wait_group 0;" ::: "memory"); }
 
+// lambda in units of log2; cut where its multiples would leave float32 (nothing is left of a weight long
+// before). NaN stays.
+__device__ inline float decay_per_token(float decay) { return (decay > 1e30f ? 1e30f : decay) * kLog2E; }
+
 // The query's own key: beta_ii and what it leaves. Logits are cut at 2^60: neither overflows.
 struct OwnKey {
   float beta, left;
@@ -135,6 +143,32 @@ __device__ inline OwnKey own_key(float logit, bool self_key) {
 }
 __device__ inline float stick_start(const OwnKey& own, bool shared, bool causal) {
   return !shared ? 1.f : causal ? own.left : 0.5f * own.left;
+}
+
+// What backward knows of a row before its first key; all 0 beyond the document's last row.
+struct RowStart {
+  float stick = 0, left_total = 0, right_total = 0;  // T of each side: spec section 3
+  float bound = 0;                                   // the most that |T| may be for a stick of 1
+};
+// p: the kernel's arguments; row: of all heads' rows.
+template <typename Arguments>
+__device__ inline RowStart row_start(const Arguments& p, const float* self_logit, const float4* row_state,
+                                     float value_norm, int64_t row, bool valid) {
+  if (!valid) return {};
+  const float4 state = row_state[row];
+  return {stick_start(own_key(self_logit[row], p.self_key), p.shared, p.causal), state.x, state.y,
+          fmaxf(state.z * value_norm, state.w)};
+}
+
+// The own key's weight and the gradient of its logit. own: <grad_out, value>; total: T of both sides;
+// remainder: what goes to the own key.
+struct OwnGradient {
+  float weight, dx;
+};
+__device__ inline OwnGradient own_gradient(const OwnKey& key, float own, bool shared, float total,
+                                           float remainder) {
+  const float t = key.beta * own;
+  return {key.beta + remainder, t - key.beta * (t + (shared ? total : 0.f))};
 }
 
 }  // namespace rse::kernels

@@ -99,7 +99,7 @@ __global__ void __launch_bounds__(kThreads, D <= 64 ? 2 : 1)
                     at,
                     at.row + 16 * static_cast<int>(threadIdx.x / 32),
                     reach_of(p.plan, head_index * p.blocks + item.x, p.window),
-                    p.decay[head] * 1.44269504088896340736f,
+                    decay_per_token(p.decay[head]),
                     {},
                     {}};
   const T* query = static_cast<const T*>(p.query) + base * D;
@@ -183,17 +183,10 @@ cudaError_t launch_forward_mma(const AttentionParams& p, const Prepared& prepare
                                const ForwardOutputs& outputs, const Saved& saved, cudaStream_t stream) {
   constexpr int kShared = 4 * kKeys * D * static_cast<int>(sizeof(T));
   const ForwardArguments arguments{
-      prepared.query, prepared.key,
-      prepared.value, prepared.self_logit,
-      p.decay,        plan,
-      outputs.out,    outputs.rem,
-      saved.left,     saved.both,
-      outputs.extent, p.seq,
-      num_blocks(p),  p.heads,
-      p.head_dim,     p.window > 0 && p.window < INT32_MAX ? static_cast<int>(p.window) : INT32_MAX,
-      p.causal,       p.self_key,
-      p.shared,       p.remainder_self,
-      p.skip_below};
+      prepared.query, prepared.key,     prepared.value, prepared.self_logit, p.decay,        plan,
+      outputs.out,    outputs.rem,      saved.left,     saved.both,          outputs.extent, p.seq,
+      num_blocks(p),  p.heads,          p.head_dim,     window_of(p),        p.causal,       p.self_key,
+      p.shared,       p.remainder_self, p.skip_below};
   const auto kernel = forward_kernel<T, D>;
   if (const cudaError_t error =
           cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared))

@@ -179,7 +179,7 @@ __global__ void __launch_bounds__(kThreads, D <= 64 ? 3 : 2)
                  at,
                  min(at.row + kHalf, at.length) - 1,
                  reach_of(plan, head_index * blocks + item.x, window_of(p)),
-                 {p.decay[head] * 1.44269504088896340736f, window_of(p), at.length},
+                 {decay_per_token(p.decay[head]), window_of(p), at.length},
                  {},
                  {}};
   load_rows<D, kHalf>(block.query, static_cast<const float*>(prepared.query) + base * D, at.row, at.length);

@@ -144,10 +144,6 @@ struct TileRange {
 // Accumulator index of the thread's row h (group + 8 h) and key n.
 __device__ constexpr int at_key(int h, int n) { return 4 * (n / 2) + 2 * h + n % 2; }
 
-// lambda in units of log2; cut where its multiples would leave float32 (nothing is left of a weight long
-// before).
-__device__ inline float decay_per_token(float decay) { return fminf(decay, 1e30f) * 1.44269504088896340736f; }
-
 // The accumulator before the product: minus decay times distance, or -inf for keys that take no part.
 template <bool kLeft, bool kMasked>
 __device__ inline void start_logits(float (&x)[32], const RowPlace (&place)[2], float decay, int window,

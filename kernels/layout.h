@@ -23,6 +23,9 @@ inline int64_t prepared_rows(const AttentionParams& p) {
 inline bool finishes_query(const AttentionParams& p) {
   return p.path == Path::kHopper && padded_head_dim(p) == p.head_dim;
 }
+RSE_HOST_DEVICE inline int window_of(const AttentionParams& p) {  // INT32_MAX: none
+  return p.window > 0 && p.window < INT32_MAX ? static_cast<int>(p.window) : INT32_MAX;
+}
 inline int element_bytes(Dtype dtype) { return dtype == Dtype::kFloat32 ? 4 : 2; }
 
 // A bump allocator over the caller's workspace; with a null base it only counts.

@@ -11,7 +11,6 @@ constexpr int kPlanThreads = 256, kWarps = kPlanThreads / 32, kBuckets = 64;
 // 5, 2^(most - lambda D0) / (e^lambda - 1) < skip_below.
 __device__ int decay_reach(float most, float decay, float skip_below, int longest) {
   if (!(skip_below > 0.f) || !(decay > 0.f)) return longest;
-  constexpr float kLog2E = 1.44269504088896340736f;
   const float tail = decay > 20.f ? decay * kLog2E : log2f(expm1f(decay));  // expm1f overflows at 89
   const float reach = (most - log2f(skip_below) - tail) / (decay * kLog2E);
   if (!(reach < static_cast<float>(longest))) return longest;  // NaN too

@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(256)
   using Lanes = RowLanes<D>;
   const RowsOfBlock<kTiled> rows(p, docs);
   const int g = threadIdx.x % Lanes::kGroup, half = p.head_dim / 2;
-  const float scale = p.scale * 1.44269504088896340736f;
+  const float scale = p.scale * kLog2E;
   const int64_t blocks = docs.blocks();
   float most_query = 0, most_key = 0, most_value = 0;
   for (int row = threadIdx.x / Lanes::kGroup; row < kKeys; row += Lanes::kAtOnce) {
@@ -187,11 +187,9 @@ __global__ void __launch_bounds__(256)
     acc.remainder[i.row] = make_float2(remainder[0], remainder[1]);
     acc.row_state[i.row] = make_float4(side[0], side[1], 1.01f * sqrtf(norm), 1.01f * largest);
     if constexpr (kTiled) {
-      const float beta = own_key(self_logit[i.row], p.self_key).beta, t = beta * own;
-      const float dx = t - beta * (t + (p.shared ? side[0] + side[1] : 0.f));
-      float weight = beta;
-      for (int s = 0; p.remainder_self && s < sides; ++s) weight += in.rem[i.row * sides + s];
-      acc.own[i.row] = pack_finite<T>(weight, dx);
+      const OwnGradient grad = own_gradient(own_key(self_logit[i.row], p.self_key), own, p.shared,
+                                            side[0] + side[1], own_remainder(p, in, i.row));
+      acc.own[i.row] = pack_finite<T>(grad.weight, grad.dx);
     }
   }
 }

@@ -42,11 +42,8 @@ __device__ inline void store4(T* to, const float (&x)[4]) {  // aligned to 4 ele
 // Rotation, scale and sums may take a finite number out of float16's range, and infinity times 0 is NaN.
 template <typename T>
 __device__ inline void saturate(float (&x)[4]) {
-  if constexpr (std::is_same_v<T, __half>) {
-    constexpr float kMost = 65504.f;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) x[i] = x[i] > kMost ? kMost : x[i] < -kMost ? -kMost : x[i];
-  }
+  for (int i = 0; i < 4; ++i) x[i] = finite<T>(x[i]);
 }
 
 template <int kGroup>
@@ -67,13 +64,11 @@ struct RowIndex {
 template <bool kTiled>
 class RowsOfBlock {
  public:
-  __device__ RowsOfBlock(const AttentionParams& p, const Documents& docs)
-      : RowsOfBlock(p, docs, blockIdx.x) {}
-  __device__ RowsOfBlock(const AttentionParams& p, const Documents& docs, unsigned index) : docs_(docs) {
+  __device__ RowsOfBlock(const AttentionParams& p, const Documents& docs) : docs_(docs) {
     rows_ = kTiled ? docs.blocks() * kRows : docs.seq;
     tiles_ = (rows_ + kKeys - 1) / kKeys;
-    const unsigned heads = p.heads, rest = index / heads;
-    base_.head = static_cast<int>(index % heads);
+    const unsigned heads = p.heads, rest = blockIdx.x / heads;
+    base_.head = static_cast<int>(blockIdx.x % heads);
     tile_ = static_cast<int>(rest % tiles_);
     base_.batch = rest / tiles_;
     base_.head_index = base_.batch * heads + base_.head;
@@ -128,6 +123,12 @@ __device__ inline void rotate(float (&x)[4], float (&y)[4], const float* cos, co
     x[i] = a * c[i] - b * sign * s[i];
     y[i] = a * sign * s[i] + b * c[i];
   }
+}
+
+// What of the row's remainders goes to its own key.
+__device__ inline float own_remainder(const AttentionParams& p, const BackwardInputs& in, int64_t row) {
+  if (!p.remainder_self) return 0.f;
+  return p.causal ? in.rem[row] : in.rem[2 * row] + in.rem[2 * row + 1];
 }
 
 template <typename T>

@@ -209,8 +209,4 @@ __device__ inline RowBlock half_block(const Documents& docs, int block, int half
   return at;
 }
 
-__device__ inline int window_of(const AttentionParams& p) {
-  return p.window > 0 && p.window < INT32_MAX ? static_cast<int>(p.window) : INT32_MAX;
-}
-
 }  // namespace rse::kernels::simt

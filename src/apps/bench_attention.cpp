@@ -200,8 +200,7 @@ void print_footer(const AttentionBenchOptions& options) {
 
 }  // namespace
 
-bool run_attention_bench(const AttentionBenchOptions& wanted) {
-  AttentionBenchOptions options = wanted;
+bool run_attention_bench(AttentionBenchOptions options) {
   const torch::Device device = check_options(options);
   const BenchPrecision precision = parse_precision(options.dtype);
   if (options.threads > 0) at::set_num_threads(static_cast<int>(options.threads));

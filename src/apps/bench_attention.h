@@ -42,7 +42,7 @@ struct AttentionBenchOptions {
 };
 
 // Prints a table; false if a case missed its bound. UserError for options that make no sense.
-bool run_attention_bench(const AttentionBenchOptions& options);
+bool run_attention_bench(AttentionBenchOptions options);
 
 // What each backend resolves to on the devices of this machine, one a line.
 std::string list_attention_backends();

@@ -12,7 +12,7 @@
 
 namespace rse {
 
-// By layer, as leaves that require gradients; out_grad is standard normal. Sets heads, head_dim and decay of
+// By layer, as leaves that require gradients; out_grad is standard normal. Sets heads and head_dim of
 // `options` to the model's. UserError: no such run or token file, another tokenizer, no RSE arm, too few
 // documents of `seq` tokens.
 std::vector<BenchInputs> trained_inputs(AttentionBenchOptions& options, int64_t seq, torch::ScalarType type,

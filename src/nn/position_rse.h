@@ -30,7 +30,6 @@ class RsePosition : public PositionMethod {
   using Observer = std::function<void(int64_t layer, const torch::Tensor& query, const torch::Tensor& key,
                                       const torch::Tensor& value, const torch::Tensor& decay)>;
   void observe(Observer observer) { observer_ = std::move(observer); }
-  const AttentionOptions& attention_options() const { return options_; }
 
  private:
   // lambda of one layer's heads, [heads] float32.
