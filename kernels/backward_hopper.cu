@@ -171,6 +171,8 @@ __global__ void __launch_bounds__(kThreads, 1)
     fence_shared_writes();
   }
   __syncthreads();
+  wait_for_before();
+  let_next_start();
   int loads = 0;
   if (p.slots == 0) {
     const int2 item = item_at(p.plan, blockIdx.x, p.blocks, p.causal);
@@ -224,8 +226,8 @@ cudaError_t launch_backward_hopper(const AttentionParams& p, const Prepared& pre
           cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared))
     return error;
   const int64_t grid = p.deterministic ? p.batch * p.heads * acc.slots : num_items(p);
-  kernel<<<static_cast<unsigned>(grid), kThreads, kShared, stream>>>(arguments, documents_of(p));
-  return cudaGetLastError();
+  return launch_early(p.path, kernel, static_cast<unsigned>(grid), kThreads, kShared, stream, arguments,
+                      documents_of(p));
 }
 
 #define RSE_INSTANTIATE(T, D)                                                                             \

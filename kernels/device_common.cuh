@@ -107,6 +107,19 @@ __device__ inline uint32_t pack_finite(float a, float b) {
   return pack<T>(finite<T>(a), finite<T>(b));
 }
 
+// Programmatic dependent launch (9.0 and newer, else nothing): what the kernels before wrote may be read
+// after wait_for_before(); let_next_start() lets the next launch occupy what is free.
+__device__ inline void wait_for_before() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+__device__ inline void let_next_start() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 __device__ inline float exp2_approx(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));

@@ -6,19 +6,6 @@
 namespace rse::kernels {
 namespace {
 
-// Four columns of dK's or dV's sum.
-template <int D, bool kTiled>
-__device__ void load_sum(const float* sums, const RowIndex& i, int column, float (&x)[4]) {
-  if constexpr (kTiled) {
-    const float* from = sums + i.prepared / kKeys * (kKeys * D) + column / kPanel * (kKeys * kPanel) +
-                        accumulator_offset(static_cast<int>(i.prepared % kKeys), column % kPanel);
-    const float2 a = *reinterpret_cast<const float2*>(from), b = *reinterpret_cast<const float2*>(from + 4);
-    x[0] = a.x, x[1] = a.y, x[2] = b.x, x[3] = b.y;
-  } else {
-    load4<float, true>(sums + i.row * D + column, x);
-  }
-}
-
 // dQ, dK and dV of a row as they were summed, columns 4g.. and half + 4g..
 struct RowSums {
   float query[2][4] = {}, key[2][4] = {}, value[2][4] = {};
@@ -107,9 +94,10 @@ __device__ inline bool sums_decay(const AttentionParams& p, const Documents& doc
 template <typename T, int D>
 __global__ void __launch_bounds__(256) finish_tiled(const AttentionParams p, const Documents docs,
                                                     const Accumulators acc, const BackwardOutputs out) {
+  wait_for_before();
   if (sums_decay(p, docs, acc, out)) return;
   using Lanes = RowLanes<D>;
-  const RowsOfBlock<true> rows(p, docs);
+  const RowsOfBlock<true> rows(p, docs, gridDim.x - p.heads - 1 - blockIdx.x);
   const int low = threadIdx.x % Lanes::kGroup * 4, half = p.head_dim / 2;
   for (int row = threadIdx.x / Lanes::kGroup; row < kKeys; row += Lanes::kAtOnce) {
     const RowIndex i = rows.at(row);
@@ -127,7 +115,7 @@ __global__ void __launch_bounds__(256)
                     const Prepared prepared, const Accumulators acc, const BackwardOutputs out) {
   if (sums_decay(p, docs, acc, out)) return;
   using Lanes = RowLanes<D>;
-  const RowsOfBlock<false> rows(p, docs);
+  const RowsOfBlock<false> rows(p, docs, gridDim.x - p.heads - 1 - blockIdx.x);
   const int low = threadIdx.x % Lanes::kGroup * 4, half = p.head_dim / 2;
   for (int row = threadIdx.x / Lanes::kGroup; row < kKeys; row += Lanes::kAtOnce) {
     const RowIndex i = rows.at(row);
@@ -183,7 +171,9 @@ cudaError_t launch_finish_backward(const AttentionParams& p, const BackwardInput
                                    const BackwardOutputs& out, cudaStream_t stream) {
   const bool tiled = p.path == Path::kHopper;
   if constexpr (sizeof(T) == 2 && D >= 64) {
-    if (tiled) finish_tiled<T, D><<<row_grid(p) + p.heads, 256, 0, stream>>>(p, documents_of(p), acc, out);
+    if (tiled)
+      return launch_early(p.path, finish_tiled<T, D>, row_grid(p) + p.heads, 256, 0, stream, p,
+                          documents_of(p), acc, out);
   }
   const bool vector = vectors_fit<T>(p.query) && vectors_fit<T>(p.key) && vectors_fit<T>(p.value) &&
                       vectors_fit<T>(in.grad_out);

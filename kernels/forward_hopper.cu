@@ -153,6 +153,8 @@ __global__ void __launch_bounds__(kThreads, D == 64 ? 2 : 1)
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   using Tile = ForwardTile<D>;
   extern __shared__ __align__(1024) uint8_t raw[];
+  wait_for_before();
+  let_next_start();
   const int2 item = item_at(p.plan, blockIdx.x, p.blocks, p.causal);
   const RowBlock at = row_block(docs, item.x);
   if (at.row >= at.length) return;
@@ -199,16 +201,13 @@ __global__ void __launch_bounds__(kThreads, D == 64 ? 2 : 1)
     self[h] = own.beta;
     start[h] = row >= at.length ? 0.f : stick_start(own, p.shared, p.causal);
   }
-  const auto save = [&](float* to) {
+  const int64_t row_tile = first_tile + block.row0 / kKeys;
+  const auto save = [&](float* to) {  // as accumulator_offset() has it; also the rows past the document's end
+    to += row_tile * Tile::kMatrix + threadIdx.x % 128 * 4;
 #pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int row = block.row0 + group + 8 * h;
-      if (row >= at.length) continue;
-#pragma unroll
-      for (int d = 0; d < D / 8; ++d) {
-        *reinterpret_cast<float2*>(to + (base + row) * D + 8 * d + 2 * t) =
-            make_float2(block.out[d / 8][4 * (d % 8) + 2 * h], block.out[d / 8][4 * (d % 8) + 2 * h + 1]);
-      }
+    for (int d = 0; d < D / 8; ++d) {
+      const float* from = &block.out[d / 8][4 * (d % 8)];
+      *reinterpret_cast<float4*>(to + d * 512) = make_float4(from[0], from[1], from[2], from[3]);
     }
   };
   float stick[2] = {start[0], start[1]};
@@ -292,8 +291,8 @@ cudaError_t launch_forward_hopper(const AttentionParams& p, const Prepared& prep
   if (const cudaError_t error =
           cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared))
     return error;
-  kernel<<<static_cast<unsigned>(num_items(p)), kThreads, kShared, stream>>>(arguments, documents_of(p));
-  return cudaGetLastError();
+  return launch_early(p.path, kernel, static_cast<unsigned>(num_items(p)), kThreads, kShared, stream,
+                      arguments, documents_of(p));
 }
 
 #define RSE_INSTANTIATE(T, D)                                                                            \

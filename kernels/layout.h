@@ -86,12 +86,12 @@ struct Plan {
 };
 
 // What forward keeps for backward beside Prepared: the value sums of the keys before a query, and of both
-// sides, rows x padded head_dim in float32.
+// sides, prepared_rows() x padded head_dim in float32, tiled on the Hopper path (accumulator_offset).
 struct Saved {
   float *left = nullptr, *both = nullptr;
   Saved() = default;
   Saved(const AttentionParams& p, Arena& arena) {
-    const int64_t matrix = p.batch * p.heads * p.seq * padded_head_dim(p);
+    const int64_t matrix = prepared_rows(p) * padded_head_dim(p);
     left = p.causal ? nullptr : arena.take<float>(matrix);
     both = arena.take<float>(matrix);
   }
@@ -109,7 +109,7 @@ inline int gradient_slots(const AttentionParams& p, int multiprocessors) {
 struct Accumulators {
   void* grad_out;     // matrix of dtype
   float4* row_state;  // rows: {T left, T right, |grad_out|, largest |d rem|}
-  float2* remainder;  // rows: rem d rem of the left, the right
+  float2* remainder;  // rows, float32: rem d rem of the left, the right
   uint32_t* own;      // rows, Hopper path: the own key's weight and dx, a pair of dtype
   // Rows x padded head_dim (null where finishes_query()), and matrices; key and value [slots], tiled on the
   // Hopper path (accumulator_offset).
@@ -123,7 +123,7 @@ struct Accumulators {
     slots = gradient_slots(p, multiprocessors);
     grad_out = arena.take_bytes(matrix * element_bytes(p.dtype));
     row_state = arena.take<float4>(rows);
-    remainder = arena.take<float2>(rows);
+    remainder = p.dtype == Dtype::kFloat32 ? arena.take<float2>(rows) : nullptr;
     own = p.path == Path::kHopper ? arena.take<uint32_t>(rows) : nullptr;
     query = finishes_query(p) ? nullptr : arena.take<float>(rows * padded_head_dim(p));
     key = arena.take<float>(2 * slots * matrix);

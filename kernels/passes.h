@@ -7,6 +7,24 @@
 
 namespace rse::kernels {
 
+// Launches `kernel`, which begins with wait_for_before(), while the launch before it may still run; on the
+// portable path, whose devices may not know of it, as any other.
+template <typename... Parameters, typename... Arguments>
+cudaError_t launch_early(Path path, void (*kernel)(Parameters...), unsigned grid, int threads, int shared,
+                         cudaStream_t stream, const Arguments&... arguments) {
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = threads;
+  config.dynamicSmemBytes = shared;
+  config.stream = stream;
+  config.attrs = &early;
+  config.numAttrs = path == Path::kHopper ? 1 : 0;
+  return cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
+}
+
 template <typename T, int D>
 cudaError_t launch_prepare_forward(const AttentionParams& p, const Prepared& prepared, cudaStream_t stream);
 template <typename T, int D>

@@ -56,8 +56,9 @@ __device__ inline void store_row(void* matrix, const RowIndex& i, int g, int hea
 template <typename T, int D, bool kVector, bool kTiled>
 __global__ void __launch_bounds__(256)
     prepare_forward(const AttentionParams p, const Documents docs, const Prepared out) {
+  let_next_start();
   using Lanes = RowLanes<D>;
-  const RowsOfBlock<kTiled> rows(p, docs);
+  const RowsOfBlock<kTiled> rows(p, docs, blockIdx.x);
   const int g = threadIdx.x % Lanes::kGroup, half = p.head_dim / 2;
   const float scale = p.scale * kLog2E;
   const int64_t blocks = docs.blocks();
@@ -144,11 +145,14 @@ template <typename T, int D, bool kVector, bool kTiled>
 __global__ void __launch_bounds__(256)
     prepare_backward(const AttentionParams p, const Documents docs, const BackwardInputs in,
                      const float* self_logit, const Saved saved, const Accumulators acc) {
+  wait_for_before();
+  let_next_start();
   using Lanes = RowLanes<D>;
-  const RowsOfBlock<kTiled> rows(p, docs);
+  const RowsOfBlock<kTiled> rows(p, docs, gridDim.x - 1 - blockIdx.x);
   const int g = threadIdx.x % Lanes::kGroup, half = p.head_dim / 2, sides = p.causal ? 1 : 2;
   for (int row = threadIdx.x / Lanes::kGroup; row < kKeys; row += Lanes::kAtOnce) {
     const RowIndex i = rows.at(row);
+    if (i.inside) clear_sums<D>(acc, i.prepared);
     float d[2][4] = {}, all = 0, left = 0, norm = 0, own = 0;
     if (i.valid && 4 * g < half) {
 #pragma unroll
@@ -157,8 +161,8 @@ __global__ void __launch_bounds__(256)
         float v[4] = {}, o[4], l[4] = {};
         load4<T, kVector>(at<T>(in.grad_out, i) + column, d[h]);
         if (kTiled || p.remainder_self) load4<T, kVector>(at<T>(p.value, i) + column, v);
-        load4<float, true>(saved.both + i.row * D + column, o);
-        if (!p.causal) load4<float, true>(saved.left + i.row * D + column, l);
+        load_sum<D, kTiled>(saved.both, i, column, o);
+        if (!p.causal) load_sum<D, kTiled>(saved.left, i, column, l);
 #pragma unroll
         for (int n = 0; n < 4; ++n) {
           norm = fmaf(d[h][n], d[h][n], norm);
@@ -173,7 +177,6 @@ __global__ void __launch_bounds__(256)
     all = group_sum<Lanes::kGroup>(all);
     left = group_sum<Lanes::kGroup>(left);
     if (!i.inside) continue;
-    clear_sums<D>(acc, i.prepared);
     store_row<T, D, kTiled, false>(acc.grad_out, i, g, p.head_dim, d[0], d[1]);
     if (g != 0 || !i.valid) continue;
     float side[2] = {p.causal ? all : left, p.causal ? 0.f : all}, remainder[2] = {}, largest = 0;
@@ -184,7 +187,7 @@ __global__ void __launch_bounds__(256)
       side[s] += remainder[s];
       largest = fmaxf(largest, fabsf(d_rem));
     }
-    acc.remainder[i.row] = make_float2(remainder[0], remainder[1]);
+    if constexpr (sizeof(T) == 4) acc.remainder[i.row] = make_float2(remainder[0], remainder[1]);
     acc.row_state[i.row] = make_float4(side[0], side[1], 1.01f * sqrtf(norm), 1.01f * largest);
     if constexpr (kTiled) {
       const OwnGradient grad = own_gradient(own_key(self_logit[i.row], p.self_key), own, p.shared,
@@ -211,11 +214,12 @@ template <typename T, int D>
 cudaError_t launch_prepare_backward(const AttentionParams& p, const BackwardInputs& in,
                                     const Prepared& prepared, const Saved& saved, const Accumulators& acc,
                                     cudaStream_t stream) {
+  cudaError_t error = cudaSuccess;
   switch_layout<T, D>(p, vectors_fit<T>(in.grad_out) && vectors_fit<T>(p.value), [&](auto fit, auto tiled) {
-    prepare_backward<T, D, fit(), tiled()>
-        <<<row_grid(p), 256, 0, stream>>>(p, documents_of(p), in, prepared.self_logit, saved, acc);
+    error = launch_early(p.path, prepare_backward<T, D, fit(), tiled()>, row_grid(p), 256, 0, stream, p,
+                         documents_of(p), in, prepared.self_logit, saved, acc);
   });
-  return cudaGetLastError();
+  return error;
 }
 
 #define RSE_INSTANTIATE(T, D)                                                                               \

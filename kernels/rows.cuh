@@ -60,15 +60,17 @@ struct RowIndex {
   bool inside, valid;  // of the prepared matrices; a token of a document
 };
 
-// The rows of this thread block. Heads run fastest: neighbours in memory are read at about the same time.
+// The rows of the index-th thread block. Heads run fastest: neighbours in memory are read at about the same
+// time. A pass over what an attention kernel has just left goes the other way, from the last rows, which the
+// L2 cache still holds, to the first.
 template <bool kTiled>
 class RowsOfBlock {
  public:
-  __device__ RowsOfBlock(const AttentionParams& p, const Documents& docs) : docs_(docs) {
+  __device__ RowsOfBlock(const AttentionParams& p, const Documents& docs, unsigned index) : docs_(docs) {
     rows_ = kTiled ? docs.blocks() * kRows : docs.seq;
     tiles_ = (rows_ + kKeys - 1) / kKeys;
-    const unsigned heads = p.heads, rest = blockIdx.x / heads;
-    base_.head = static_cast<int>(blockIdx.x % heads);
+    const unsigned heads = p.heads, rest = index / heads;
+    base_.head = static_cast<int>(index % heads);
     tile_ = static_cast<int>(rest % tiles_);
     base_.batch = rest / tiles_;
     base_.head_index = base_.batch * heads + base_.head;
@@ -106,6 +108,19 @@ class RowsOfBlock {
   RowIndex base_{};
   int rows_, tiles_, tile_, begin_ = 0, first_ = 0, length_ = 0;
 };
+
+// Four columns of float32 sums; kTiled: in tiles of accumulators (accumulator_offset).
+template <int D, bool kTiled>
+__device__ inline void load_sum(const float* sums, const RowIndex& i, int column, float (&x)[4]) {
+  if constexpr (kTiled) {
+    const float* from = sums + i.prepared / kKeys * (kKeys * D) + column / kPanel * (kKeys * kPanel) +
+                        accumulator_offset(static_cast<int>(i.prepared % kKeys), column % kPanel);
+    const float2 a = *reinterpret_cast<const float2*>(from), b = *reinterpret_cast<const float2*>(from + 4);
+    x[0] = a.x, x[1] = a.y, x[2] = b.x, x[3] = b.y;
+  } else {
+    load4<float, true>(sums + i.row * D + column, x);
+  }
+}
 
 template <typename T>
 __device__ inline const T* at(const Strided& x, const RowIndex& i) {

@@ -38,7 +38,7 @@ Int saved_floats(const Int& batch, const Int& seq, const Int& heads, const Int& 
   const Int prepared = path == Path::kHopper ? blocks * Int(kRows) : rows;
   const Int matrix = rounded((prepared * padded * Int(element_bytes) + Int(3)) / Int(4));
   return Int(3) * matrix + rounded(rows) + rounded(blocks + Int(2) * sequences) +
-         Int(causal ? 1 : 2) * rounded(rows * padded);
+         Int(causal ? 1 : 2) * rounded(prepared * padded);
 }
 
 }  // namespace rse::kernels
