@@ -5,6 +5,11 @@
 namespace rse::kernels {
 namespace {
 
+// What no kernel writes while this one runs.
+__device__ inline float2 load_constant(const float* from) {
+  return __ldg(reinterpret_cast<const float2*>(from));
+}
+
 // Copies `count` elements by all threads; both sides contiguous.
 template <typename T>
 __device__ void copy_rows(T* to, const T* from, int count) {
@@ -33,29 +38,34 @@ __device__ void store_query(float* to, const float (&grad_query)[D / kPanel][32]
 template <typename T, int D>
 __device__ void finish_query(const BackwardHopperArguments& p, const float (&grad_query)[D / kPanel][32],
                              const RowBlock& at, int head_index) {
-  constexpr int kHalf = D / 2;
-  const int lane = threadIdx.x % 32;
+  constexpr int kHalf = D / 2, kPieces = kHalf / 8;
+  const int lane = threadIdx.x % 32, first_row = at.row + threadIdx.x / 32 * 16 + lane / 4;
+  // All loads before the first store, which the compiler would not pass: this is bound by their latency.
+  float2 cos[2][kPieces], sin[2][kPieces];
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    const int row = at.row + threadIdx.x / 32 * 16 + lane / 4 + 8 * h;
+    const int64_t angle = int64_t{min(first_row + 8 * h, at.length - 1)} * kHalf + lane % 4 * 2;
+#pragma unroll
+    for (int d = 0; d < kPieces; ++d) {
+      cos[h][d] = p.cos == nullptr ? make_float2(1, 1) : load_constant(p.cos + angle + 8 * d);
+      sin[h][d] = p.cos == nullptr ? make_float2(0, 0) : load_constant(p.sin + angle + 8 * d);
+    }
+  }
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int row = first_row + 8 * h;
     if (row >= at.length) continue;
     const int64_t token = head_index / p.heads * p.seq + at.begin + row;
     T* to = static_cast<T*>(p.query_out) + (token * p.heads + head_index % p.heads) * D + lane % 4 * 2;
-    const int64_t angle = static_cast<int64_t>(row) * kHalf + lane % 4 * 2;
 #pragma unroll
-    for (int d = 0; d < kHalf / 8; ++d) {
-      constexpr int kHigh = kHalf / 8;
+    for (int d = 0; d < kPieces; ++d) {
       const float* low = &grad_query[d / 8][4 * (d % 8) + 2 * h];
-      const float* high = &grad_query[(d + kHigh) / 8][4 * ((d + kHigh) % 8) + 2 * h];
-      float2 cos = make_float2(1, 1), sin = make_float2(0, 0);
-      if (p.cos != nullptr) {
-        cos = *reinterpret_cast<const float2*>(p.cos + angle + 8 * d);
-        sin = *reinterpret_cast<const float2*>(p.sin + angle + 8 * d);
-      }
+      const float* high = &grad_query[(d + kPieces) / 8][4 * ((d + kPieces) % 8) + 2 * h];
+      const float2 c = cos[h][d], s = sin[h][d];
       *reinterpret_cast<uint32_t*>(to + 8 * d) = pack_finite<T>(
-          p.scale * fmaf(low[0], cos.x, high[0] * sin.x), p.scale * fmaf(low[1], cos.y, high[1] * sin.y));
+          p.scale * fmaf(low[0], c.x, high[0] * s.x), p.scale * fmaf(low[1], c.y, high[1] * s.y));
       *reinterpret_cast<uint32_t*>(to + kHalf + 8 * d) = pack_finite<T>(
-          p.scale * fmaf(high[0], cos.x, -low[0] * sin.x), p.scale * fmaf(high[1], cos.y, -low[1] * sin.y));
+          p.scale * fmaf(high[0], c.x, -low[0] * s.x), p.scale * fmaf(high[1], c.y, -low[1] * s.y));
     }
   }
 }
@@ -72,7 +82,7 @@ __device__ void backward_block(const BackwardHopperArguments& p, const Documents
     if (threadIdx.x == 0) p.grad_decay[item_index] = 0.f;
     return;
   }
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, group = lane / 4, t = lane % 4;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, group = lane / 4;
   const int64_t base = head_index * p.seq + at.begin;
   const int64_t first_tile = (head_index * p.blocks + item.x - at.row / kRows) * 2,
                 row_tile = first_tile + at.row / kKeys;
@@ -88,8 +98,6 @@ __device__ void backward_block(const BackwardHopperArguments& p, const Documents
       decay_per_token(p.decay[head_index % p.heads]),
       0.f,
       loads,
-      {},
-      {},
       {}};
   const int sides = p.causal ? 1 : 2, last_row = min(at.row + kRows, at.length) - 1;
   // Under way while the extents come: the nearest tile, which every block has, and its own rows.
@@ -114,30 +122,19 @@ __device__ void backward_block(const BackwardHopperArguments& p, const Documents
   for (int n = threadIdx.x; n < kRows; n += kThreads)
     reinterpret_cast<uint32_t*>(shared + Tile::kOwnKeys)[n] = p.own[base + min(at.row + n, at.length - 1)];
   const TileRange<true> left(at.row, last_row, last_row - uniform(left_extent));
-  const TileRange<false> right(at.row, last_row, at.row + uniform(right_extent));
-  block.template load_first<true>(left, 1);
+  TileRange<false> right(at.row, last_row, at.row + uniform(right_extent));
+  if (p.causal) right.count = 0;
+  for (int n = 1; n < Tile::kStages - 1; ++n) block.load_nth(left, right, n);
   fence_shared_writes();
   __syncthreads();
-  if constexpr (D == 64) {
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int row = 16 * warp + group + 8 * (i & 1), column = 16 * k + 2 * t + 8 * (i >> 1);
-        const int from = row / kKeys * Tile::kMatrix + tile_offset<D>(row % kKeys, column);
-        block.query[k][i] = *reinterpret_cast<const uint32_t*>(shared + Tile::kQuery + from);
-        block.grad_out[k][i] = *reinterpret_cast<const uint32_t*>(shared + Tile::kGradOut + from);
-      }
-    }
-  }
-  block.walk(left, stick, left_total, bound, [&] {
-    if (!p.causal) block.template load_first<false>(right, 0);
-  });
+  int n = 0, before = -1;
+  block.template walk<true>(left, right, stick, left_total, bound, n, before);
   if (!p.causal) {
     stick[0] = start[0];
     stick[1] = start[1];
-    block.walk(right, stick, right_total, bound, [] {});
+    block.template walk<false>(left, right, stick, right_total, bound, n, before);
   }
+  block.finish_walk(n, before);
   loads = block.loads;
   if (threadIdx.x % 128 == 0) bulk_wait();
   if (p.grad_query == nullptr) {

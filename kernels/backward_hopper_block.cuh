@@ -38,8 +38,9 @@ struct BackwardHopperTile {
   static constexpr int kWeights = kRows * kKeys;  // weights; logit gradients
   static constexpr int kQuery = kStages * kStage, kGradOut = kQuery + 2 * kMatrix,
                        kBuffers = kGradOut + 2 * kMatrix;
-  static constexpr int kSums = kBuffers + 4 * kWeights;            // two panels of floats
-  static constexpr int kOwnKeys = kSums + 2 * 2 * kKeys * kPanel;  // kRows pairs
+  static constexpr int kSums = kBuffers + 4 * kWeights;  // a panel of floats for each warpgroup, kSumBuffers times
+  static constexpr int kSumBuffers = kPanels == 1 ? 2 : 1, kPanelFloats = kKeys * kPanel;
+  static constexpr int kOwnKeys = kSums + kSumBuffers * 2 * 2 * kPanelFloats;  // kRows pairs
   static constexpr int kBarriers = kOwnKeys + 2 * kRows;
   static constexpr int kShared = kBarriers * 2 + 64;
 };
@@ -62,13 +63,12 @@ struct BackwardHopperBlock {
   int row0;  // of the warp, in the document
   float decay, grad_decay;
   int loads;
-  uint32_t query[D == 64 ? 4 : 1][4], grad_out[D == 64 ? 4 : 1][4];  // D = 64: kept in registers
   float grad_query[Tile::kPanels][32];
 
   __device__ int warpgroup() const { return threadIdx.x / 128; }
   __device__ uint32_t address(int element) const { return shared_address(shared + element); }
 
-  __device__ __forceinline__ void load(int load, int tile) {
+  __device__ __forceinline__ void load(int load, int tile) const {
     const int stage = load % Tile::kStages;
     const uint32_t barrier = barriers + 8 * stage, to = address(stage * Tile::kStage);
     constexpr int kBytes = Tile::kMatrix * 2;
@@ -77,18 +77,15 @@ struct BackwardHopperBlock {
     bulk_copy(to + kBytes, value + static_cast<int64_t>(tile) * Tile::kMatrix, kBytes, barrier);
   }
 
-  // x (+)= this warpgroup's 64 rows (of `rows`, in registers or at `element`) times the keys at `matrix`.
-  __device__ __forceinline__ void row_products(float (&x)[32], const uint32_t (&rows)[D == 64 ? 4 : 1][4],
-                                               int element, uint32_t matrix, int offset, int add) const {
-    const uint32_t from = D == 64 ? 0 : matrix_at(address(element + warpgroup() * Tile::kMatrix));
+  // x (+)= this warpgroup's 64 rows at `element` times the keys or values at `matrix`. The rows stay in shared
+  // memory: the registers are worth more than the traffic.
+  __device__ __forceinline__ void row_products(float (&x)[32], int element, uint32_t matrix, int offset,
+                                               int add) const {
+    const uint32_t from = matrix_at(address(element + warpgroup() * Tile::kMatrix));
 #pragma unroll
     for (int k = 0; k < D / 16; ++k) {
       const int step = k / 4 * kKeys * kPanel * 2 + k % 4 * 32;
-      if constexpr (D == 64) {
-        wgmma_registers<T, 0>(x, rows[k], descriptor(matrix, offset + step), k > 0 || add);
-      } else {
-        wgmma_shared<T, 0, 0>(x, descriptor(from, step), descriptor(matrix, offset + step), k > 0 || add);
-      }
+      wgmma_shared<T, 0, 0>(x, descriptor(from, step), descriptor(matrix, offset + step), k > 0 || add);
     }
     wgmma_commit();
   }
@@ -106,20 +103,36 @@ struct BackwardHopperBlock {
     wgmma_commit();
   }
 
-  __device__ __forceinline__ void add_key_gradient(const float (&sum)[32], int tile, int panel) const {
-    float* sums = reinterpret_cast<float*>(shared + Tile::kSums) + warpgroup() * kKeys * kPanel;
-    const int thread = threadIdx.x % 128;
-    if (thread == 0) p.slots > 0 ? bulk_wait() : bulk_wait_read();  // in slots, additions keep their order
-    named_sync(kOwn + warpgroup(), 128);
+  // Sums of dV or dK on their way: through shared memory, from which one thread adds them in L2. Buffer
+  // `buffer` must be free before store_sums() (free_sums()), and written before add_sums().
+  __device__ __forceinline__ float* sums(int buffer) const {
+    return reinterpret_cast<float*>(shared + Tile::kSums) +
+           (buffer % Tile::kSumBuffers * 2 + warpgroup()) * Tile::kPanelFloats;
+  }
+  // By one thread of the warpgroup, before a barrier of it. In slots, additions keep their order.
+  template <int kPending>
+  __device__ __forceinline__ void free_sums() const {
+    if (threadIdx.x % 128 == 0) p.slots > 0 ? bulk_wait() : bulk_wait_read<kPending>();
+  }
+  __device__ __forceinline__ void store_sums(const float (&sum)[32], int buffer) const {
+    float* to = sums(buffer) + threadIdx.x % 128 * 4;
 #pragma unroll
     for (int d = 0; d < 8; ++d)
-      *reinterpret_cast<float4*>(sums + (d * 128 + thread) * 4) =
+      *reinterpret_cast<float4*>(to + d * 512) =
           make_float4(sum[4 * d], sum[4 * d + 1], sum[4 * d + 2], sum[4 * d + 3]);
+  }
+  __device__ __forceinline__ void add_sums(int tile, int panel, int buffer) const {
+    if (threadIdx.x % 128 == 0)
+      bulk_add(key_gradient + static_cast<int64_t>(tile) * Tile::kMatrix + panel * Tile::kPanelFloats,
+               shared_address(sums(buffer)), Tile::kPanelFloats * 4);
+  }
+  __device__ __forceinline__ void add_key_gradient(const float (&sum)[32], int tile, int panel) const {
+    free_sums<0>();
+    named_sync(kOwn + warpgroup(), 128);
+    store_sums(sum, 0);
     fence_shared_writes();
     named_sync(kOwn + warpgroup(), 128);
-    if (thread == 0)
-      bulk_add(key_gradient + static_cast<int64_t>(tile) * Tile::kMatrix + panel * kKeys * kPanel,
-               shared_address(sums), kKeys * kPanel * 4);
+    add_sums(tile, panel, 0);
   }
 
   __device__ __forceinline__ void store(int element, const uint32_t (&packed)[4][4]) const {
@@ -134,20 +147,22 @@ struct BackwardHopperBlock {
     }
   }
 
-  // One panel: dV or dK of the tile before, if there is one, is formed while `between` runs.
+  // One panel: dV or dK of the tile before, if there is one, is formed while `between` runs, and left for
+  // add_sums() behind the next barrier.
   template <typename Between>
-  __device__ __forceinline__ void previous_tile(bool follows, int before, int buffer, Between between) {
+  __device__ __forceinline__ void previous_tile(bool follows, int buffer, Between between) {
     float sum[32];
     if (follows) key_products(sum, buffer, 0);
     between();
     wgmma_wait<0>();
     if (!follows) return;
     pin(sum);
-    add_key_gradient(sum, before, 0);
+    store_sums(sum, buffer);
   }
 
   // What both warpgroups left in `buffer` may be read, and they have read the stage of that tile.
-  __device__ __forceinline__ void wait_for_other(int buffer) const {
+  __device__ __forceinline__ void await_other(int buffer) const {
+    if constexpr (Tile::kPanels == 1) free_sums<1>();
     named_sync(kWritten + 2 * buffer + (warpgroup() ^ 1), 256);
   }
   __device__ __forceinline__ void tell_other(int buffer) const {
@@ -155,13 +170,35 @@ struct BackwardHopperBlock {
     named_arrive(kWritten + 2 * buffer + warpgroup(), 256);
   }
 
-  // In place of tile(): the first tile of a side holds no key on that side of this warpgroup's queries.
-  __device__ __forceinline__ void no_tile() {
+  // In place of tile(): the first tile of a side holds no key on that side of this warpgroup's queries. Known
+  // when compiled whether a tile goes before: the right side follows the left.
+  template <bool kLeft, typename Load>
+  __device__ __forceinline__ void no_tile(int before, int buffer, Load load_next) {
+    constexpr bool follows = !kLeft;
+    if (follows) await_other(buffer ^ 1);
+    load_next();
     const uint32_t zeros[4][4] = {};
-    store(Tile::kBuffers, zeros);
-    store(Tile::kBuffers + Tile::kWeights, zeros);
-    fence_shared_writes();
-    tell_other(0);
+    const auto store_zeros = [&] {
+      store(Tile::kBuffers + 2 * buffer * Tile::kWeights, zeros);
+      store(Tile::kBuffers + (2 * buffer + 1) * Tile::kWeights, zeros);
+    };
+    if constexpr (Tile::kPanels == 1) {
+      wgmma_fence();
+      previous_tile(follows, buffer ^ 1, store_zeros);
+      fence_shared_writes();
+      tell_other(buffer);
+      if (follows) add_sums(before, 0, buffer ^ 1);
+    } else {
+      store_zeros();
+      fence_shared_writes();
+      if (follows) {
+        float sum[32];
+        wgmma_fence();
+        key_products(sum, buffer ^ 1, 0);
+        finish_key_gradient(sum, before, buffer ^ 1);
+      }
+      tell_other(buffer);
+    }
   }
 
   // Puts the lower or upper half of the rows' `own` where their own keys are.
@@ -210,10 +247,10 @@ struct BackwardHopperBlock {
     uint32_t packed[4][4];
     start_logits<kLeft, kMasked>(x, place, decay, p.window, at.length);
     wgmma_fence();
-    row_products(x, query, Tile::kQuery, stage, 0, 1);
-    row_products(d_weight, grad_out, Tile::kGradOut, stage, Tile::kMatrix * 2, 0);
-    const bool follows = !kMasked || before >= 0;  // the first tile of a side holds the diagonal
-    if (follows) wait_for_other(buffer ^ 1);
+    row_products(x, Tile::kQuery, stage, 0, 1);
+    row_products(d_weight, Tile::kGradOut, stage, Tile::kMatrix * 2, 0);
+    const bool follows = !kLeft || !kMasked || before >= 0;  // the very first tile holds the diagonal
+    if (follows) await_other(buffer ^ 1);
     load_next();
     const auto sticks = [&] {
       Tile::kPanels == 1 && follows ? wgmma_wait<2>() : wgmma_wait<1>();
@@ -227,7 +264,7 @@ struct BackwardHopperBlock {
       pin(d_weight);
     };
     if constexpr (Tile::kPanels == 1) {
-      previous_tile(follows, before, buffer ^ 1, sticks);
+      previous_tile(follows, buffer ^ 1, sticks);
     } else {
       sticks();
     }
@@ -243,6 +280,7 @@ struct BackwardHopperBlock {
                                       d_weight[at_key(i % 2, 4 * k + i / 2 * 2 + 1)]);
     }
     if constexpr (kLeft && kMasked) put_own<true>(place, packed);
+    store(Tile::kBuffers + (2 * buffer + 1) * Tile::kWeights, packed);
     wgmma_fence();
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
@@ -252,7 +290,6 @@ struct BackwardHopperBlock {
                               descriptor(stage, panel * kKeys * kPanel * 2 + k * 2048));
     }
     wgmma_commit();
-    store(Tile::kBuffers + (2 * buffer + 1) * Tile::kWeights, packed);
     fence_shared_writes();
     if (Tile::kPanels == 2 && follows) {
       previous_tile_after(before, buffer ^ 1);
@@ -261,6 +298,7 @@ struct BackwardHopperBlock {
       pin_panels(grad_query);
     }
     tell_other(buffer);  // also: buffer ^ 1 has been read
+    if (Tile::kPanels == 1 && follows) add_sums(before, 0, buffer ^ 1);
   }
 
   // Two panels: dV or dK of the tile before, formed behind this tile's dQ.
@@ -333,50 +371,59 @@ struct BackwardHopperBlock {
     return here;
   }
 
-  template <bool kLeft>
-  __device__ __forceinline__ void load_first(const TileRange<kLeft>& tiles, int from) {
-    if (threadIdx.x != 0) return;
-    for (int i = from; i < min(tiles.count, Tile::kStages - 1); ++i) load(loads + i, tiles.at(i));
+  // Loads what goes `n`-th (both sides counted) if there is such a tile; by one thread.
+  __device__ __forceinline__ void load_nth(const TileRange<true>& left, const TileRange<false>& right,
+                                           int n) const {
+    if (threadIdx.x != 0 || n >= left.count + right.count) return;
+    load(loads + n, n < left.count ? left.at(n) : right.at(n - left.count));
   }
 
-  // load_first() goes before; load_more() is called when every stage is free again.
-  template <bool kLeft, typename LoadMore>
-  __device__ __forceinline__ void walk(const TileRange<kLeft>& tiles, float (&stick)[2], float (&farther)[2],
-                                       const float (&bound)[2], LoadMore load_more) {
+  // Walks one side. n: tiles walked so far; before: the last of them, whose dK and dV are still to be formed,
+  // or -1. The first kStages - 1 tiles have been asked for.
+  template <bool kLeft>
+  __device__ __forceinline__ void walk(const TileRange<true>& left, const TileRange<false>& right,
+                                       float (&stick)[2], float (&farther)[2], const float (&bound)[2], int& n,
+                                       int& before) {
     const int last_row = min(at.row + kRows, at.length) - 1;
-    int i = 0;
-    const int rows = at.row + __shfl_sync(~0u, warpgroup(), 0) * kKeys, nearest = tiles.at(0) * kKeys;
-    if (kLeft ? nearest > rows : nearest < rows) {
-      barrier_wait(barriers + 8 * (loads % Tile::kStages), loads / Tile::kStages & 1);
-      no_tile();
-      if (threadIdx.x == 0 && Tile::kStages - 1 < tiles.count)
-        load(loads + Tile::kStages - 1, tiles.at(Tile::kStages - 1));
-      i = 1;
-    }
-    for (; i < tiles.count; ++i) {
-      const int load_index = loads + i, first = tiles.at(i) * kKeys;
+    const int end = kLeft ? left.count : left.count + right.count;
+    const auto tile_at = [&](int i) { return kLeft ? left.at(i) : right.at(i - left.count); };
+    const auto load_next = [&] {  // into the stage of the tile before, which nobody reads any more
+      load_nth(left, right, n + Tile::kStages - 1);
+    };
+    const auto await_tile = [&] {
+      const int load_index = loads + n;
       barrier_wait(barriers + 8 * (load_index % Tile::kStages), load_index / Tile::kStages & 1);
+    };
+    const int rows = at.row + uniform(warpgroup()) * kKeys, nearest = tile_at(n) * kKeys;
+    if (kLeft ? nearest > rows : nearest < rows) {
+      await_tile();
+      no_tile<kLeft>(before, n & 1, load_next);
+      before = tile_at(n);
+      ++n;
+    }
+    for (; n < end; ++n) {
+      const int number = tile_at(n), first = number * kKeys;
+      await_tile();
       const bool diagonal = first == rows;  // no other tile holds keys of both sides
       const bool border = (kLeft ? last_row - first : first + kKeys - 1 - at.row) >= p.window;
-      const uint32_t stage = matrix_at(address(load_index % Tile::kStages * Tile::kStage));
-      const int before = i > 0 ? tiles.at(i - 1) : -1, next = i + Tile::kStages - 1;
-      const auto load_next = [&] {  // into the stage of tile i - 1, which nobody reads any more
-        if (threadIdx.x == 0 && next < tiles.count) load(loads + next, tiles.at(next));
-      };
-      if (i == 0 || diagonal || border || first + kKeys > at.length) {
-        tile<kLeft, true>(stage, stick, farther, bound, first, before, i & 1, load_next);
+      const uint32_t stage = matrix_at(address((loads + n) % Tile::kStages * Tile::kStage));
+      if (before < 0 || diagonal || border || first + kKeys > at.length) {
+        tile<kLeft, true>(stage, stick, farther, bound, first, before, n & 1, load_next);
       } else {
-        tile<kLeft, false>(stage, stick, farther, bound, first, before, i & 1, load_next);
+        tile<kLeft, false>(stage, stick, farther, bound, first, before, n & 1, load_next);
       }
+      before = number;
     }
-    const int last = tiles.count - 1;
-    wait_for_other(last & 1);
-    loads += tiles.count;
-    load_more();
+  }
+
+  // After both sides: dK and dV of the last tile.
+  __device__ __forceinline__ void finish_walk(int n, int before) {
+    await_other((n - 1) & 1);
+    loads += n;
     float sum[32];
     wgmma_fence();
-    key_products(sum, last & 1, 0);
-    finish_key_gradient(sum, tiles.at(last), last & 1);
+    key_products(sum, (n - 1) & 1, 0);
+    finish_key_gradient(sum, before, (n - 1) & 1);
     __syncthreads();
   }
 };

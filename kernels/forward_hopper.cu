@@ -14,7 +14,7 @@ struct ForwardArguments {
   const float *self_logit, *decay;
   const uint32_t *query_norm, *key_norm;
   Plan plan;
-  Strided raw_value, out;
+  Strided out;
   float *rem, *left, *both;
   int* extent;
   int64_t seq, blocks;
@@ -226,10 +226,18 @@ __global__ void __launch_bounds__(kThreads, D == 64 ? 2 : 1)
     rem[1][1] = stick[1];
   }
   if (p.both != nullptr) save(p.both);
+  // The own keys' values, all loaded before the first store: this is bound by their latency.
+  uint32_t value[2][D / 8];
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int row = (block.row0 + group + 8 * h) % kKeys;
+    const T* from = static_cast<const T*>(p.value) + row_tile * Tile::kMatrix;
+#pragma unroll
+    for (int d = 0; d < D / 8; ++d)
+      value[h][d] = *reinterpret_cast<const uint32_t*>(from + tile_offset<D>(column_of_key(row), 8 * d + 2 * t));
+  }
   const int sides = p.causal ? 1 : 2;
   T* result = static_cast<T*>(p.out.data) + (head_index / p.heads) * p.out.batch + head * p.out.head;
-  const T* raw_value = static_cast<const T*>(p.raw_value.data) + (head_index / p.heads) * p.raw_value.batch +
-                       head * p.raw_value.head;
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const int row = block.row0 + group + 8 * h;
@@ -243,15 +251,13 @@ __global__ void __launch_bounds__(kThreads, D == 64 ? 2 : 1)
       }
     }
     const float own = self[h] + (p.remainder_self ? rem[h][0] + rem[h][1] : 0.f);
+    T* to = result + (at.begin + row) * p.out.token + 2 * t;
 #pragma unroll
     for (int d = 0; d < D / 8; ++d) {
-      const int column = 8 * d + 2 * t;
-      if (column >= p.head_dim) continue;
-      const T* v = raw_value + (at.begin + row) * p.raw_value.token + column;
-      T* to = result + (at.begin + row) * p.out.token + column;
+      if (8 * d >= p.head_dim) continue;
+      const float2 v = unpack<T>(value[h][d]);
       const float* o = &block.out[d / 8][4 * (d % 8) + 2 * h];
-      *reinterpret_cast<uint32_t*>(to) =
-          pack<T>(fmaf(own, to_float(v[0]), o[0]), fmaf(own, to_float(v[1]), o[1]));
+      *reinterpret_cast<uint32_t*>(to + 8 * d) = pack<T>(fmaf(own, v.x, o[0]), fmaf(own, v.y, o[1]));
     }
   }
 #endif  // other architectures are not launched: why_not_supported()
@@ -271,7 +277,6 @@ cudaError_t launch_forward_hopper(const AttentionParams& p, const Prepared& prep
                                    prepared.query_norm,
                                    prepared.key_norm,
                                    plan,
-                                   p.value,
                                    outputs.out,
                                    outputs.rem,
                                    saved.left,
