@@ -10,13 +10,6 @@ __device__ inline float2 load_constant(const float* from) {
   return __ldg(reinterpret_cast<const float2*>(from));
 }
 
-// Copies `count` elements by all threads; both sides contiguous.
-template <typename T>
-__device__ void copy_rows(T* to, const T* from, int count) {
-  for (int n = threadIdx.x * 8; n < count; n += kThreads * 8)
-    *reinterpret_cast<uint4*>(to + n) = *reinterpret_cast<const uint4*>(from + n);
-}
-
 // dQ as it is; to: of the document's first token.
 template <int D>
 __device__ void store_query(float* to, const float (&grad_query)[D / kPanel][32], const RowBlock& at) {
@@ -62,8 +55,8 @@ __device__ void finish_query(const BackwardHopperArguments& p, const float (&gra
       const float* low = &grad_query[d / 8][4 * (d % 8) + 2 * h];
       const float* high = &grad_query[(d + kPieces) / 8][4 * ((d + kPieces) % 8) + 2 * h];
       const float2 c = cos[h][d], s = sin[h][d];
-      *reinterpret_cast<uint32_t*>(to + 8 * d) = pack_finite<T>(
-          p.scale * fmaf(low[0], c.x, high[0] * s.x), p.scale * fmaf(low[1], c.y, high[1] * s.y));
+      *reinterpret_cast<uint32_t*>(to + 8 * d) = pack_finite<T>(p.scale * fmaf(low[0], c.x, high[0] * s.x),
+                                                                p.scale * fmaf(low[1], c.y, high[1] * s.y));
       *reinterpret_cast<uint32_t*>(to + kHalf + 8 * d) = pack_finite<T>(
           p.scale * fmaf(high[0], c.x, -low[0] * s.x), p.scale * fmaf(high[1], c.y, -low[1] * s.y));
     }
@@ -103,29 +96,36 @@ __device__ void backward_block(const BackwardHopperArguments& p, const Documents
   // Under way while the extents come: the nearest tile, which every block has, and its own rows.
   const int left_extent = p.extent[(base + last_row) * sides],
             right_extent = p.causal ? 0 : p.extent[(base + at.row) * sides + 1];
-  if (threadIdx.x == 0) block.load(loads, last_row / kKeys);
+  if (threadIdx.x == 0) {
+    block.load(loads, last_row / kKeys, 4 * Tile::kMatrix * 2);
+    block.load_rows(loads, row_tile);
+  }
   const float value_norm = __uint_as_float(p.value_norm[head_index]);
+  const auto row_of = [&](int h) { return at.row + 16 * warp + group + 8 * h; };
+  float logit[2];
+  float4 state[2];
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int64_t row = base + min(row_of(h), at.length - 1);
+    logit[h] = p.self_logit[row];
+    state[h] = p.row_state[row];
+  }
+  if (threadIdx.x < kRows)
+    reinterpret_cast<uint32_t*>(shared + Tile::kOwnKeys)[threadIdx.x] =
+        p.own[base + min(at.row + static_cast<int>(threadIdx.x), at.length - 1)];
   float start[2], stick[2], left_total[2], bound[2], right_total[2];
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    const int row = at.row + 16 * warp + group + 8 * h;
-    const RowStart from = row_start(p, p.self_logit, p.row_state, value_norm, base + row, row < at.length);
+    const RowStart from = row_of(h) < at.length ? row_start(p, logit[h], state[h], value_norm) : RowStart();
     stick[h] = start[h] = from.stick;
     left_total[h] = from.left_total;
     right_total[h] = from.right_total;
     bound[h] = from.bound;
   }
-  copy_rows(shared + Tile::kQuery, static_cast<const T*>(p.query) + row_tile * Tile::kMatrix,
-            2 * Tile::kMatrix);
-  copy_rows(shared + Tile::kGradOut, static_cast<const T*>(p.grad_out) + row_tile * Tile::kMatrix,
-            2 * Tile::kMatrix);
-  for (int n = threadIdx.x; n < kRows; n += kThreads)
-    reinterpret_cast<uint32_t*>(shared + Tile::kOwnKeys)[n] = p.own[base + min(at.row + n, at.length - 1)];
   const TileRange<true> left(at.row, last_row, last_row - uniform(left_extent));
   TileRange<false> right(at.row, last_row, at.row + uniform(right_extent));
   if (p.causal) right.count = 0;
   for (int n = 1; n < Tile::kStages - 1; ++n) block.load_nth(left, right, n);
-  fence_shared_writes();
   __syncthreads();
   int n = 0, before = -1;
   block.template walk<true>(left, right, stick, left_total, bound, n, before);
@@ -136,7 +136,6 @@ __device__ void backward_block(const BackwardHopperArguments& p, const Documents
   }
   block.finish_walk(n, before);
   loads = block.loads;
-  if (threadIdx.x % 128 == 0) bulk_wait();
   if (p.grad_query == nullptr) {
     finish_query<T, D>(p, block.grad_query, at, head_index);
   } else {
@@ -147,6 +146,7 @@ __device__ void backward_block(const BackwardHopperArguments& p, const Documents
 #pragma unroll
   for (int mask = 16; mask > 0; mask /= 2) grad_decay += __shfl_xor_sync(~0u, grad_decay, mask);
   if (lane == 0) sums[warp] = grad_decay;
+  if (threadIdx.x % 128 == 0) bulk_wait();
   __syncthreads();
   if (threadIdx.x == 0) {
     float sum = 0;

@@ -4,7 +4,11 @@
 // cores form dA of the same tile and dK, dV of the tile before: warpgroup 0 forms dV, 1 forms dK, from the
 // weights and logit gradients that both left in shared memory (two buffers), and adds them by one bulk
 // reduction in L2. The warpgroups may stand half a tile apart: each waits for the other only where it reads
-// what the other wrote.
+// what the other wrote. The left side's last tile is finished during the right side's first.
+//
+// What a tile leaves in shared memory is stored before its dQ is asked for: the fence that wgmma wants after
+// it then costs nothing. ptxas keeps wgmma asynchronous only as long as no branch around it can diverge
+// (uniform(); a tile before is known when compiled): scripts/check_wgmma.sh.
 #pragma once
 
 #include "kernels/hopper_tile.cuh"
@@ -38,7 +42,8 @@ struct BackwardHopperTile {
   static constexpr int kWeights = kRows * kKeys;  // weights; logit gradients
   static constexpr int kQuery = kStages * kStage, kGradOut = kQuery + 2 * kMatrix,
                        kBuffers = kGradOut + 2 * kMatrix;
-  static constexpr int kSums = kBuffers + 4 * kWeights;  // a panel of floats for each warpgroup, kSumBuffers times
+  // A panel of floats for each warpgroup, kSumBuffers times.
+  static constexpr int kSums = kBuffers + 4 * kWeights;
   static constexpr int kSumBuffers = kPanels == 1 ? 2 : 1, kPanelFloats = kKeys * kPanel;
   static constexpr int kOwnKeys = kSums + kSumBuffers * 2 * 2 * kPanelFloats;  // kRows pairs
   static constexpr int kBarriers = kOwnKeys + 2 * kRows;
@@ -68,17 +73,28 @@ struct BackwardHopperBlock {
   __device__ int warpgroup() const { return threadIdx.x / 128; }
   __device__ uint32_t address(int element) const { return shared_address(shared + element); }
 
-  __device__ __forceinline__ void load(int load, int tile) const {
+  // others: bytes that the same barrier is to wait for.
+  __device__ __forceinline__ void load(int load, int tile, int others = 0) const {
     const int stage = load % Tile::kStages;
     const uint32_t barrier = barriers + 8 * stage, to = address(stage * Tile::kStage);
     constexpr int kBytes = Tile::kMatrix * 2;
-    barrier_expect(barrier, 2 * kBytes);
+    barrier_expect(barrier, 2 * kBytes + others);
     bulk_copy(to, key + static_cast<int64_t>(tile) * Tile::kMatrix, kBytes, barrier);
     bulk_copy(to + kBytes, value + static_cast<int64_t>(tile) * Tile::kMatrix, kBytes, barrier);
   }
 
-  // x (+)= this warpgroup's 64 rows at `element` times the keys or values at `matrix`. The rows stay in shared
-  // memory: the registers are worth more than the traffic.
+  // The block's rows of query and grad_out, with load `load`; row_tile: of all prepared tiles.
+  __device__ __forceinline__ void load_rows(int load, int64_t row_tile) const {
+    const uint32_t barrier = barriers + 8 * (load % Tile::kStages);
+    constexpr int kBytes = 2 * Tile::kMatrix * 2;
+    bulk_copy(address(Tile::kQuery), static_cast<const T*>(p.query) + row_tile * Tile::kMatrix, kBytes,
+              barrier);
+    bulk_copy(address(Tile::kGradOut), static_cast<const T*>(p.grad_out) + row_tile * Tile::kMatrix, kBytes,
+              barrier);
+  }
+
+  // x (+)= this warpgroup's 64 rows at `element` times the keys or values at `matrix`. The rows stay in
+  // shared memory: the registers are worth more than the traffic.
   __device__ __forceinline__ void row_products(float (&x)[32], int element, uint32_t matrix, int offset,
                                                int add) const {
     const uint32_t from = matrix_at(address(element + warpgroup() * Tile::kMatrix));
@@ -382,8 +398,8 @@ struct BackwardHopperBlock {
   // or -1. The first kStages - 1 tiles have been asked for.
   template <bool kLeft>
   __device__ __forceinline__ void walk(const TileRange<true>& left, const TileRange<false>& right,
-                                       float (&stick)[2], float (&farther)[2], const float (&bound)[2], int& n,
-                                       int& before) {
+                                       float (&stick)[2], float (&farther)[2], const float (&bound)[2],
+                                       int& n, int& before) {
     const int last_row = min(at.row + kRows, at.length) - 1;
     const int end = kLeft ? left.count : left.count + right.count;
     const auto tile_at = [&](int i) { return kLeft ? left.at(i) : right.at(i - left.count); };

@@ -258,7 +258,9 @@ __device__ void backward_block(const BackwardArguments& p, const Documents& docs
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const int row = at.row + 16 * warp + group + 8 * h;
-    const RowStart from = row_start(p, p.self_logit, p.row_state, value_norm, base + row, row < at.length);
+    const RowStart from = row < at.length
+                              ? row_start(p, p.self_logit[base + row], p.row_state[base + row], value_norm)
+                              : RowStart();
     stick[h] = start[h] = from.stick;
     farther[h] = from.left_total;
     right_total[h] = from.right_total;

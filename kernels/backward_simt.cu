@@ -200,7 +200,8 @@ struct Block {
 #pragma unroll
     for (int i = 0; i < Keys::kCount; ++i) {
       const int row = at.row + Keys::row() + i;
-      const RowStart from = row_start(p, self_logit, row_state, value_norm, row, row < at.length);
+      const RowStart from =
+          row < at.length ? row_start(p, self_logit[row], row_state[row], value_norm) : RowStart();
       stick[i] = from.stick;
       farther[i] = kLeft ? from.left_total : from.right_total;
       bound[i] = from.bound;

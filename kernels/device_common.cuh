@@ -163,13 +163,11 @@ struct RowStart {
   float stick = 0, left_total = 0, right_total = 0;  // T of each side: spec section 3
   float bound = 0;                                   // the most that |T| may be for a stick of 1
 };
-// p: the kernel's arguments; row: of all heads' rows.
+// p: the kernel's arguments; self_logit, state: of a row that there is.
 template <typename Arguments>
-__device__ inline RowStart row_start(const Arguments& p, const float* self_logit, const float4* row_state,
-                                     float value_norm, int64_t row, bool valid) {
-  if (!valid) return {};
-  const float4 state = row_state[row];
-  return {stick_start(own_key(self_logit[row], p.self_key), p.shared, p.causal), state.x, state.y,
+__device__ inline RowStart row_start(const Arguments& p, float self_logit, const float4& state,
+                                     float value_norm) {
+  return {stick_start(own_key(self_logit, p.self_key), p.shared, p.causal), state.x, state.y,
           fmaxf(state.z * value_norm, state.w)};
 }
 

@@ -1,8 +1,8 @@
 // Forward attention through wgmma, compute capability 9.0a.
 //
 // Two warpgroups hold 64 queries each and share the tiles of 64 keys, which one thread brings by bulk copies,
-// kStages deep. Two thread blocks a multiprocessor (head sizes up to 64): while one waits for products, the
-// other breaks sticks.
+// kStages deep. A tile's product with the values runs on into the next tile. Two thread blocks a
+// multiprocessor (head sizes up to 64): while one waits for products, the other breaks sticks.
 #include "kernels/hopper_tile.cuh"
 #include "kernels/passes.h"
 
@@ -29,12 +29,16 @@ struct Span {  // of keys that one side walked
 
 template <int D>
 struct ForwardTile {
-  static constexpr int kStages = 4, kStep = 2;  // tiles between two barriers
-  static constexpr int kMatrix = kKeys * D;     // key; value
+  // kStep: tiles between two barriers. Three steps: the value product of a step's last tile is still under
+  // way when the next step begins, so that the stages loaded there are those of the step before.
+  static constexpr int kStages = 6, kStep = 2;
+  static constexpr int kMatrix = kKeys * D;  // key; value
   static constexpr int kStage = 2 * kMatrix;
   static constexpr int kPanels = D / kPanel;
-  static constexpr int kShared = kStages * kStage * 2 + 64;
-  static_assert(kStages % kStep == 0 && kMatrix == kPanels * kKeys * kPanel);
+  static constexpr int kQuery = kStages * kStage;  // two tiles
+  static constexpr int kBarriers = kQuery + 2 * kMatrix;
+  static constexpr int kShared = kBarriers * 2 + 64;
+  static_assert(kStages == 3 * kStep && kMatrix == kPanels * kKeys * kPanel);
 };
 
 template <typename T, int D>
@@ -49,31 +53,43 @@ struct Block {
   float decay;
   int loads;  // so far, of this thread block
   bool cut;   // logits may exceed kMostLogit
-  uint32_t query[D / 16][4];
   float out[Tile::kPanels][32];
 
-  __device__ void load(int load, int tile) {
+  // others: bytes that the same barrier is to wait for.
+  __device__ void load(int load, int tile, int others = 0) {
     const int stage = load % Tile::kStages;
     const uint32_t barrier = barriers + 8 * stage, to = shared_address(stages + stage * Tile::kStage);
     constexpr int kBytes = Tile::kMatrix * 2;
-    barrier_expect(barrier, 2 * kBytes);
+    barrier_expect(barrier, 2 * kBytes + others);
     bulk_copy(to, key + static_cast<int64_t>(tile) * Tile::kMatrix, kBytes, barrier);
     bulk_copy(to + kBytes, value + static_cast<int64_t>(tile) * Tile::kMatrix, kBytes, barrier);
   }
 
+  // The block's rows of query, with the first load.
+  __device__ void load_query(const void* query, int64_t row_tile) {
+    bulk_copy(shared_address(stages + Tile::kQuery), static_cast<const T*>(query) + row_tile * Tile::kMatrix,
+              2 * Tile::kMatrix * 2, barriers);
+  }
+
+  // The products of values are left under way.
   template <bool kLeft, bool kMasked, bool kCut>
   __device__ void tile(uint32_t stage, float (&stick)[2], int first) {
     const int lane = threadIdx.x % 32, group = lane / 4, t = lane % 4;
     const RowPlace place[2] = {{row0 + group, first + 16 * t}, {row0 + group + 8, first + 16 * t}};
     float x[32], front[2][4], before[2], unused[32];
     start_logits<kLeft, kMasked>(x, place, decay, p.window, at.length);
+    const uint32_t query =
+        matrix_at(shared_address(stages + Tile::kQuery + threadIdx.x / 128 * Tile::kMatrix));
     wgmma_fence();
 #pragma unroll
-    for (int k = 0; k < D / 16; ++k)
-      wgmma_registers<T, 0>(x, query[k], descriptor(stage, k / 4 * kKeys * kPanel * 2 + k % 4 * 32));
+    for (int k = 0; k < D / 16; ++k) {
+      const int step = k / 4 * kKeys * kPanel * 2 + k % 4 * 32;
+      wgmma_shared<T, 0, 0>(x, descriptor(query, step), descriptor(stage, step), 1);
+    }
     wgmma_commit();
     wgmma_wait<0>();
     pin(x);
+    pin_out();
 #pragma unroll
     for (int h = 0; h < 2; ++h)
       before[h] = stick_before<kLeft>(break_row<kLeft, false, kCut>(x, h, front[h], unused), stick[h]);
@@ -88,7 +104,9 @@ struct Block {
                               descriptor(stage, Tile::kMatrix * 2 + panel * kKeys * kPanel * 2 + k * 2048));
     }
     wgmma_commit();
-    wgmma_wait<0>();
+  }
+
+  __device__ void pin_out() {
 #pragma unroll
     for (int panel = 0; panel < Tile::kPanels; ++panel) pin(out[panel]);
   }
@@ -134,6 +152,8 @@ struct Block {
       const int step_end = min(tiles.count, i + Tile::kStep);
       for (; i < step_end; ++i) walk_tile<kLeft>(stick, loads + i, tiles.at(i) * kKeys, last_row);
     }
+    wgmma_wait<0>();
+    pin_out();
     // Copies under way when the walk ended early must have landed before their stages are used again.
     const int issued = min(tiles.count, i + Tile::kStep);
     for (int n = i; n < issued; ++n)
@@ -164,7 +184,7 @@ __global__ void __launch_bounds__(kThreads, D == 64 ? 2 : 1)
   const int64_t first_tile = (head_index * p.blocks + item.x - at.row / kRows) * 2;
   Block<T, D> block{p,
                     reinterpret_cast<T*>(raw),
-                    shared_address(raw + Tile::kStages * Tile::kStage * 2),
+                    shared_address(raw + Tile::kBarriers * 2),
                     static_cast<const T*>(p.key) + first_tile * Tile::kMatrix,
                     static_cast<const T*>(p.value) + first_tile * Tile::kMatrix,
                     at,
@@ -173,7 +193,6 @@ __global__ void __launch_bounds__(kThreads, D == 64 ? 2 : 1)
                     decay_per_token(p.decay[head]),
                     0,
                     may_exceed(p.query_norm[head_index * p.blocks + item.x], p.key_norm[head_index]),
-                    {},
                     {}};
   if (threadIdx.x == 0) {
     for (int s = 0; s < Tile::kStages; ++s) barrier_init(block.barriers + 8 * s, 1);
@@ -182,16 +201,11 @@ __global__ void __launch_bounds__(kThreads, D == 64 ? 2 : 1)
   __syncthreads();
   const TileRange<true> left_tiles = block.template range<true>();
   const TileRange<false> right_tiles = block.template range<false>();
-  block.load_step(left_tiles, 0);
-  const T* query = static_cast<const T*>(p.query) + first_tile * Tile::kMatrix;
-#pragma unroll
-  for (int d = 0; d < D / 16; ++d) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int row = block.row0 + group + 8 * (i & 1), column = 16 * d + 2 * t + 8 * (i >> 1);
-      block.query[d][i] = *reinterpret_cast<const uint32_t*>(
-          query + static_cast<int64_t>(row / kKeys) * Tile::kMatrix + tile_offset<D>(row % kKeys, column));
-    }
+  const int64_t row_tile = first_tile + at.row / kKeys + threadIdx.x / 128;
+  if (threadIdx.x == 0) {
+    block.load(0, left_tiles.at(0), 2 * Tile::kMatrix * 2);
+    block.load_query(p.query, row_tile);
+    if (left_tiles.count > 1) block.load(1, left_tiles.at(1));
   }
   float self[2], start[2], rem[2][2] = {};
 #pragma unroll
@@ -201,7 +215,6 @@ __global__ void __launch_bounds__(kThreads, D == 64 ? 2 : 1)
     self[h] = own.beta;
     start[h] = row >= at.length ? 0.f : stick_start(own, p.shared, p.causal);
   }
-  const int64_t row_tile = first_tile + block.row0 / kKeys;
   const auto save = [&](float* to) {  // as accumulator_offset() has it; also the rows past the document's end
     to += row_tile * Tile::kMatrix + threadIdx.x % 128 * 4;
 #pragma unroll
@@ -234,7 +247,8 @@ __global__ void __launch_bounds__(kThreads, D == 64 ? 2 : 1)
     const T* from = static_cast<const T*>(p.value) + row_tile * Tile::kMatrix;
 #pragma unroll
     for (int d = 0; d < D / 8; ++d)
-      value[h][d] = *reinterpret_cast<const uint32_t*>(from + tile_offset<D>(column_of_key(row), 8 * d + 2 * t));
+      value[h][d] =
+          *reinterpret_cast<const uint32_t*>(from + tile_offset<D>(column_of_key(row), 8 * d + 2 * t));
   }
   const int sides = p.causal ? 1 : 2;
   T* result = static_cast<T*>(p.out.data) + (head_index / p.heads) * p.out.batch + head * p.out.head;
@@ -269,28 +283,17 @@ template <typename T, int D>
 cudaError_t launch_forward_hopper(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
                                   const ForwardOutputs& outputs, const Saved& saved, cudaStream_t stream) {
   constexpr int kShared = ForwardTile<D>::kShared;
-  const ForwardArguments arguments{prepared.query,
-                                   prepared.key,
-                                   prepared.value,
-                                   prepared.self_logit,
-                                   p.decay,
-                                   prepared.query_norm,
-                                   prepared.key_norm,
-                                   plan,
-                                   outputs.out,
-                                   outputs.rem,
-                                   saved.left,
-                                   saved.both,
-                                   outputs.extent,
-                                   p.seq,
-                                   num_blocks(p),
-                                   p.heads,
-                                   p.head_dim,
-                                   window_of(p),
-                                   p.causal,
-                                   p.self_key,
-                                   p.shared,
-                                   p.remainder_self,
+  const ForwardArguments arguments{prepared.query,    prepared.key,
+                                   prepared.value,    prepared.self_logit,
+                                   p.decay,           prepared.query_norm,
+                                   prepared.key_norm, plan,
+                                   outputs.out,       outputs.rem,
+                                   saved.left,        saved.both,
+                                   outputs.extent,    p.seq,
+                                   num_blocks(p),     p.heads,
+                                   p.head_dim,        window_of(p),
+                                   p.causal,          p.self_key,
+                                   p.shared,          p.remainder_self,
                                    p.skip_below};
   const auto kernel = forward_kernel<T, D>;
   if (const cudaError_t error =
