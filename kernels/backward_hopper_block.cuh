@@ -8,7 +8,7 @@
 //
 // What a tile leaves in shared memory is stored before its dQ is asked for: the fence that wgmma wants after
 // it then costs nothing. ptxas keeps wgmma asynchronous only as long as no branch around it can diverge
-// (uniform(); a tile before is known when compiled): scripts/check_wgmma.sh.
+// (uniform(); a tile before is known when compiled): tests/kernels/check_wgmma.sh.
 #pragma once
 
 #include "kernels/hopper_tile.cuh"

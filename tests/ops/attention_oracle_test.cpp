@@ -89,6 +89,22 @@ TEST_P(AttentionOracleTest, LongerThanAnyBlock) {
   }
 }
 
+// The head sizes that kernels are tuned for, over several row blocks a document: both sides of a block are
+// walked for more tiles than are in flight at once.
+TEST_P(AttentionOracleTest, WideHeadsOverSeveralBlocks) {
+  for (const int64_t head_dim : {64, 128}) {
+    for (const bool causal : {false, true}) {
+      Case c = make_case();
+      c.head_dim = head_dim;
+      c.packed = true;
+      c.borders = {0, 330, 331, 460};
+      c.options.causal = causal;
+      c.options.deterministic = causal;
+      expect_matches_oracle(c, GetParam());
+    }
+  }
+}
+
 TEST_P(AttentionOracleTest, WindowsAroundBlockSizes) {
   for (const int64_t window : {1, 2, 3, 15, 16, 17, 32, 63, 64, 65, 97, 98, 200}) {
     for (const bool causal : {false, true}) {
