@@ -5,11 +5,6 @@
 namespace rse::kernels {
 namespace {
 
-// What no kernel writes while this one runs.
-__device__ inline float2 load_constant(const float* from) {
-  return __ldg(reinterpret_cast<const float2*>(from));
-}
-
 // dQ as it is; to: of the document's first token.
 template <int D>
 __device__ void store_query(float* to, const float (&grad_query)[D / kPanel][32], const RowBlock& at) {
@@ -40,8 +35,11 @@ __device__ void finish_query(const BackwardHopperArguments& p, const float (&gra
     const int64_t angle = int64_t{min(first_row + 8 * h, at.length - 1)} * kHalf + lane % 4 * 2;
 #pragma unroll
     for (int d = 0; d < kPieces; ++d) {
-      cos[h][d] = p.cos == nullptr ? make_float2(1, 1) : load_constant(p.cos + angle + 8 * d);
-      sin[h][d] = p.cos == nullptr ? make_float2(0, 0) : load_constant(p.sin + angle + 8 * d);
+      const auto load = [&](const float* table) {
+        return __ldg(reinterpret_cast<const float2*>(table + angle + 8 * d));
+      };
+      cos[h][d] = p.cos == nullptr ? make_float2(1, 1) : load(p.cos);
+      sin[h][d] = p.cos == nullptr ? make_float2(0, 0) : load(p.sin);
     }
   }
 #pragma unroll
