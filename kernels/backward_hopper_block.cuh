@@ -332,20 +332,6 @@ struct BackwardHopperBlock {
     grad_decay -= fmaf(place.template nearest<kLeft>(), total, moment);
   }
 
-  // T of this lane's nearest key, given T of the tile's nearest and the lane's sum of t; `farther` becomes T
-  // beyond the tile.
-  template <bool kLeft>
-  __device__ __forceinline__ static float farther_here(float sum, float& farther) {
-    const int t = threadIdx.x % 4;
-    const float other = __shfl_xor_sync(~0u, sum, 1), pair = sum + other,
-                others = __shfl_xor_sync(~0u, pair, 2);
-    float here = farther;
-    if ((t >> 1) == (kLeft ? 0 : 1)) here -= others;
-    if ((t & 1) == (kLeft ? 0 : 1)) here -= other;
-    farther -= pair + others;
-    return here;
-  }
-
   // Loads what goes `n`-th (both sides counted) if there is such a tile; by one thread.
   __device__ __forceinline__ void load_nth(const TileRange<true>& left, const TileRange<false>& right,
                                            int n) const {
