@@ -56,7 +56,7 @@ __device__ inline void store_row(void* matrix, const RowIndex& i, int g, int hea
 template <typename T, int D, bool kVector, bool kTiled>
 __global__ void __launch_bounds__(256)
     prepare_forward(const AttentionParams p, const Documents docs, const Prepared out) {
-  let_next_start();
+  let_next_start();  // without wait_for_before(): launched as any other kernel, after all before it
   using Lanes = RowLanes<D>;
   const RowsOfBlock<kTiled> rows(p, docs, blockIdx.x);
   const int g = threadIdx.x % Lanes::kGroup, half = p.head_dim / 2;
