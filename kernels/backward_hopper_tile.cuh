@@ -1,4 +1,4 @@
-// What backward on the Hopper path is given, how it lays out shared memory, and how T passes between lanes.
+// What backward on the Hopper path is given, and how it lays out shared memory.
 #pragma once
 
 #include "kernels/hopper_tile.cuh"
@@ -45,19 +45,5 @@ __device__ inline int weight_chunk(int row, int chunk) { return row * kKeys + (c
 
 // Named barriers: of each warpgroup alone; and, for each buffer and warpgroup, what it wrote.
 constexpr int kOwn = 1, kWritten = 3;
-
-// T of this lane's nearest key, given T of the tile's nearest and the lane's sum of t; `farther` becomes T
-// beyond the tile.
-template <bool kLeft>
-__device__ __forceinline__ float farther_here(float sum, float& farther) {
-  const int t = threadIdx.x % 4;
-  const float other = __shfl_xor_sync(~0u, sum, 1), pair = sum + other,
-              others = __shfl_xor_sync(~0u, pair, 2);
-  float here = farther;
-  if ((t >> 1) == (kLeft ? 0 : 1)) here -= others;
-  if ((t & 1) == (kLeft ? 0 : 1)) here -= other;
-  farther -= pair + others;
-  return here;
-}
 
 }  // namespace rse::kernels

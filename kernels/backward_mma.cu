@@ -130,20 +130,6 @@ struct Block {
     add_key_gradients(first);
   }
 
-  // T of this lane's nearest key, given T of the tile's nearest and the lane's sum of t; `farther` becomes T
-  // beyond the tile.
-  template <bool kLeft>
-  __device__ static float farther_here(float sum, float& farther) {
-    const int t = threadIdx.x % 4;
-    const float other = __shfl_xor_sync(~0u, sum, 1), pair = sum + other,
-                others = __shfl_xor_sync(~0u, pair, 2);
-    float here = farther;
-    if ((t >> 1) == (kLeft ? 0 : 1)) here -= others;
-    if ((t & 1) == (kLeft ? 0 : 1)) here -= other;
-    farther -= pair + others;
-    return here;
-  }
-
   __device__ void store(T* to, const uint32_t (&packed)[4][4]) const {
     const int lane = threadIdx.x % 32, group = lane / 4, t = lane % 4;
 #pragma unroll

@@ -216,4 +216,18 @@ __device__ inline void pack_weights(const float (&x)[2][16], const float (&front
   }
 }
 
+// T of this lane's nearest key, given T of the tile's nearest and the lane's sum of t; `farther` becomes T
+// beyond the tile.
+template <bool kLeft>
+__device__ __forceinline__ float farther_here(float sum, float& farther) {
+  const int t = threadIdx.x % 4;
+  const float other = __shfl_xor_sync(~0u, sum, 1), pair = sum + other,
+              others = __shfl_xor_sync(~0u, pair, 2);
+  float here = farther;
+  if ((t >> 1) == (kLeft ? 0 : 1)) here -= others;
+  if ((t & 1) == (kLeft ? 0 : 1)) here -= other;
+  farther -= pair + others;
+  return here;
+}
+
 }  // namespace rse::kernels
