@@ -94,10 +94,7 @@ __device__ void backward_block(const BackwardHopperArguments& p, const Documents
   // Under way while the extents come: the nearest tile, which every block has, and its own rows.
   const int left_extent = p.extent[(base + last_row) * sides],
             right_extent = p.causal ? 0 : p.extent[(base + at.row) * sides + 1];
-  if (threadIdx.x == 0) {
-    block.load(loads, last_row / kKeys, 4 * Tile::kMatrix * 2);
-    block.load_rows(loads, row_tile);
-  }
+  if (threadIdx.x == 0) block.load_first(last_row / kKeys, row_tile);
   const float value_norm = __uint_as_float(p.value_norm[head_index]);
   const auto row_of = [&](int h) { return at.row + 16 * warp + group + 8 * h; };
   float logit[2];

@@ -42,10 +42,11 @@ struct BackwardHopperBlock {
     bulk_copy(to + kBytes, value + static_cast<int64_t>(tile) * Tile::kMatrix, kBytes, barrier);
   }
 
-  // The block's rows of query and grad_out, with load `load`; row_tile: of all prepared tiles.
-  __device__ __forceinline__ void load_rows(int load, int64_t row_tile) const {
-    const uint32_t barrier = barriers + 8 * (load % Tile::kStages);
+  // The first tile, and with it the block's rows of query and grad_out; row_tile: of all prepared tiles.
+  __device__ __forceinline__ void load_first(int tile, int64_t row_tile) const {
     constexpr int kBytes = 2 * Tile::kMatrix * 2;
+    load(loads, tile, 2 * kBytes);
+    const uint32_t barrier = barriers + 8 * (loads % Tile::kStages);
     bulk_copy(address(Tile::kQuery), static_cast<const T*>(p.query) + row_tile * Tile::kMatrix, kBytes,
               barrier);
     bulk_copy(address(Tile::kGradOut), static_cast<const T*>(p.grad_out) + row_tile * Tile::kMatrix, kBytes,
@@ -90,11 +91,7 @@ struct BackwardHopperBlock {
     if (threadIdx.x % 128 == 0) p.slots > 0 ? bulk_wait() : bulk_wait_read<kPending>();
   }
   __device__ __forceinline__ void store_sums(const float (&sum)[32], int buffer) const {
-    float* to = sums(buffer) + threadIdx.x % 128 * 4;
-#pragma unroll
-    for (int d = 0; d < 8; ++d)
-      *reinterpret_cast<float4*>(to + d * 512) =
-          make_float4(sum[4 * d], sum[4 * d + 1], sum[4 * d + 2], sum[4 * d + 3]);
+    store_accumulator(sums(buffer), sum);
   }
   __device__ __forceinline__ void add_sums(int tile, int panel, int buffer) const {
     if (threadIdx.x % 128 == 0)

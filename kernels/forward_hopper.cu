@@ -29,8 +29,8 @@ struct Span {  // of keys that one side walked
 
 template <int D>
 struct ForwardTile {
-  // kStep: tiles between two barriers. Three steps: the value product of a step's last tile is still under
-  // way when the next step begins, so that the stages loaded there are those of the step before.
+  // kStep: tiles between two barriers. Three steps: when one begins, the value product of the tile before is
+  // still under way, so what is loaded then goes into the stages of the step before that.
   static constexpr int kStages = 6, kStep = 2;
   static constexpr int kMatrix = kKeys * D;  // key; value
   static constexpr int kStage = 2 * kMatrix;
@@ -65,10 +65,13 @@ struct Block {
     bulk_copy(to + kBytes, value + static_cast<int64_t>(tile) * Tile::kMatrix, kBytes, barrier);
   }
 
-  // The block's rows of query, with the first load.
-  __device__ void load_query(const void* query, int64_t row_tile) {
-    bulk_copy(shared_address(stages + Tile::kQuery), static_cast<const T*>(query) + row_tile * Tile::kMatrix,
-              2 * Tile::kMatrix * 2, barriers);
+  // The first step, and with its first tile the block's rows of query; row_tile: of all prepared tiles.
+  __device__ void load_first(const TileRange<true>& tiles, int64_t row_tile) {
+    constexpr int kBytes = 2 * Tile::kMatrix * 2;
+    load(0, tiles.at(0), kBytes);
+    bulk_copy(shared_address(stages + Tile::kQuery),
+              static_cast<const T*>(p.query) + row_tile * Tile::kMatrix, kBytes, barriers);
+    for (int i = 1; i < min(tiles.count, Tile::kStep); ++i) load(i, tiles.at(i));
   }
 
   // The products of values are left under way.
@@ -148,7 +151,8 @@ struct Block {
     int i = 0;
     while (i < tiles.count) {
       if (!__syncthreads_or(stick[0] >= p.skip_below || stick[1] >= p.skip_below)) break;
-      load_step(tiles, i + Tile::kStep);  // into the stages of the step before, which nobody reads any more
+      // Into the stages of the step before the last, which nobody reads any more.
+      load_step(tiles, i + Tile::kStep);
       const int step_end = min(tiles.count, i + Tile::kStep);
       for (; i < step_end; ++i) walk_tile<kLeft>(stick, loads + i, tiles.at(i) * kKeys, last_row);
     }
@@ -202,11 +206,7 @@ __global__ void __launch_bounds__(kThreads, D == 64 ? 2 : 1)
   const TileRange<true> left_tiles = block.template range<true>();
   const TileRange<false> right_tiles = block.template range<false>();
   const int64_t row_tile = first_tile + at.row / kKeys + threadIdx.x / 128;
-  if (threadIdx.x == 0) {
-    block.load(0, left_tiles.at(0), 2 * Tile::kMatrix * 2);
-    block.load_query(p.query, row_tile);
-    if (left_tiles.count > 1) block.load(1, left_tiles.at(1));
-  }
+  if (threadIdx.x == 0) block.load_first(left_tiles, row_tile);
   float self[2], start[2], rem[2][2] = {};
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
@@ -216,12 +216,9 @@ __global__ void __launch_bounds__(kThreads, D == 64 ? 2 : 1)
     start[h] = row >= at.length ? 0.f : stick_start(own, p.shared, p.causal);
   }
   const auto save = [&](float* to) {  // as accumulator_offset() has it; also the rows past the document's end
-    to += row_tile * Tile::kMatrix + threadIdx.x % 128 * 4;
 #pragma unroll
-    for (int d = 0; d < D / 8; ++d) {
-      const float* from = &block.out[d / 8][4 * (d % 8)];
-      *reinterpret_cast<float4*>(to + d * 512) = make_float4(from[0], from[1], from[2], from[3]);
-    }
+    for (int panel = 0; panel < Tile::kPanels; ++panel)
+      store_accumulator(to + row_tile * Tile::kMatrix + panel * kKeys * kPanel, block.out[panel]);
   };
   float stick[2] = {start[0], start[1]};
   const Span left = block.walk(left_tiles, stick, [&] {

@@ -132,6 +132,15 @@ __device__ inline void wgmma_shared(float (&c)[32], uint64_t a, uint64_t b, int 
   }
 }
 
+// A panel that a warpgroup holds, laid out as accumulator_offset() has it.
+__device__ __forceinline__ void store_accumulator(float* panel, const float (&x)[32]) {
+  float* to = panel + threadIdx.x % 128 * 4;
+#pragma unroll
+  for (int d = 0; d < 8; ++d)
+    *reinterpret_cast<float4*>(to + d * 512) =
+        make_float4(x[4 * d], x[4 * d + 1], x[4 * d + 2], x[4 * d + 3]);
+}
+
 // The tiles that one side of a row block walks, nearest first.
 template <bool kLeft>
 struct TileRange {
