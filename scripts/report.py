@@ -3,7 +3,7 @@
 
     report.py EVALUATION_FOLDER [--run RUN]... [--output FILE] [--figures DIR]
 
-EVALUATION_FOLDER holds evaluation.json, as rse-eval writes it (src/eval/evaluation_json.h lists its keys). RUN is the run
+EVALUATION_FOLDER holds evaluation.json, as rse-eval writes it (src/analysis/evaluation_json.h lists its keys). RUN is the run
 folder with metrics.jsonl, for the training curves, given once for each run whose seeds were combined; default: the
 folder above. FILE defaults to
 EVALUATION_FOLDER/report.html. --figures also writes each figure as PDF and PNG.

@@ -1,11 +1,11 @@
 // rse-bench: speed, spread and memory of the attention operator beside LibTorch's own
-// (apps/bench_attention.h).
+// (bench/attention.h).
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
 
-#include "apps/bench_attention.h"
 #include "apps/parse_flags.h"
+#include "bench/attention.h"
 #include "core/check.h"
 #include "core/logging.h"
 

@@ -1,10 +1,10 @@
-// rse-eval: how trained arms do at lengths beyond the trained one (train/eval_command.h).
+// rse-eval: how trained arms do at lengths beyond the trained one (eval/command.h).
 #include <CLI/CLI.hpp>
 
 #include "apps/parse_flags.h"
 #include "core/check.h"
 #include "core/logging.h"
-#include "train/eval_command.h"
+#include "eval/command.h"
 
 namespace {
 

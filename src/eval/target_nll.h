@@ -13,9 +13,9 @@
 #include <optional>
 #include <vector>
 
+#include "analysis/target_losses.h"
 #include "data/evaluation_windows.h"
 #include "data/masking.h"
-#include "eval/target_losses.h"
 #include "nn/encoder.h"
 
 namespace rse {

@@ -8,26 +8,11 @@
 
 #include <cstdint>
 
-#include "core/config_binder.h"
 #include "data/evaluation_windows.h"
 #include "eval/target_nll.h"
+#include "run/run_config.h"
 
 namespace rse {
-
-// Keys under `validation:`.
-struct ValidationConfig {
-  int64_t every = 500;       // steps between validations; 0: at the end only
-  int64_t length = 0;        // window, in tokens; 0: data.seq_len
-  int64_t piece_tokens = 0;  // texts are trimmed to pieces of this size, a multiple of length; 0: length
-  int64_t pieces = 256;      // at most; 0: all
-  int64_t seed = 0;          // of the targets
-  int64_t batch_tokens =
-      16384;  // tokens a forward pass, at least one piece; changes memory and speed, not results
-  bool operator==(const ValidationConfig&) const = default;
-  void bind(ConfigBinder& b);
-
-  int64_t window(int64_t seq_len) const { return length == 0 ? seq_len : length; }
-};
 
 struct ValidationResult {
   double mean_nll = 0;  // over all targets, nats a target

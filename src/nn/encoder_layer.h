@@ -12,7 +12,7 @@
 
 #include "nn/dropout.h"
 #include "nn/model_config.h"
-#include "nn/position_method.h"
+#include "nn/position/position_method.h"
 #include "nn/sequence_layout.h"
 
 namespace rse {

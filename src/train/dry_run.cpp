@@ -5,10 +5,10 @@
 #include "data/sequences.h"
 #include "eval/device_batch.h"
 #include "eval/validation.h"
+#include "run/retention.h"
 #include "train/batch_source.h"
 #include "train/replica.h"
 #include "train/report.h"
-#include "train/retention.h"
 #include "train/trainer.h"
 
 namespace rse {

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "data/token_file.h"
-#include "train/run_config.h"
+#include "run/run_config.h"
 
 namespace rse {
 

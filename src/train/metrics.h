@@ -12,8 +12,8 @@
 #include <memory>
 #include <string>
 
+#include "formats/tensorboard.h"
 #include "train/replica.h"
-#include "train/tensorboard.h"
 
 namespace rse {
 

@@ -3,7 +3,7 @@
 #include <limits>
 
 #include "core/check.h"
-#include "train/weights.h"
+#include "run/weights.h"
 
 namespace rse {
 namespace {

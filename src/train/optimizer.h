@@ -10,8 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "formats/safetensors.h"
 #include "nn/encoder.h"
-#include "train/safetensors.h"
+#include "run/run_config.h"
 
 namespace rse {
 
@@ -32,14 +33,6 @@ const char* group_name(ParameterRole role);
 // raw decays where `expect_decay`. A group of these three that ends up empty, or a decay where none is
 // expected, is a UserError.
 std::vector<OptimizerGroup> make_optimizer_groups(const torch::nn::Module& encoder, bool expect_decay);
-
-struct AdamWOptions {
-  double beta1 = 0.9;
-  double beta2 = 0.98;
-  double eps = 1e-8;
-  double weight_decay = 0.01;
-  double clip_norm = 1.0;  // of all gradients together; 0: none
-};
 
 // The learning rates of one update.
 struct LearningRates {

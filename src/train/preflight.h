@@ -4,7 +4,7 @@
 #include <torch/torch.h>
 
 #include "data/token_file.h"
-#include "train/run_config.h"
+#include "run/run_config.h"
 
 namespace rse {
 

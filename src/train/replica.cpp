@@ -31,10 +31,6 @@ Replica::Replica(const ArmConfig& arm, uint64_t seed, const TrainConfig& train, 
       encoder_(make_encoder(arm, seed, device)),
       optimizer_(make_optimizer_groups(*encoder_, arm.has_decay()), train.adamw()) {}
 
-std::string replica_label(const std::string& arm, uint64_t seed) {
-  return fmt::format("{}.seed{}", arm, seed);
-}
-
 std::string Replica::label() const { return replica_label(arm_.name, seed_); }
 
 LearningRates Replica::rates(int64_t step) const {
@@ -101,11 +97,24 @@ UpdateResult Replica::read(Pending pending) {
   return result;
 }
 
-void Replica::load(const std::filesystem::path& model_file, const std::filesystem::path& optimizer_file) {
+ReplicaSnapshot Replica::snapshot() const {
+  return {{arm_.name, seed_, counters}, weights(), optimizer_.state()};
+}
+
+void Replica::restore(const std::filesystem::path& checkpoint, const TrainerState& state) {
+  const auto found =
+      std::find_if(state.replicas.begin(), state.replicas.end(),
+                   [&](const ReplicaState& item) { return item.arm == arm_.name && item.seed == seed_; });
+  if (found == state.replicas.end()) {
+    throw_user_error("{}: no state of arm {}, seed {}", checkpoint.string(), arm_.name, seed_);
+  }
+  const std::filesystem::path model = model_file(checkpoint, label()),
+                              optimizer = optimizer_file(checkpoint, label());
   const NamedTensors mine = weights();
-  const auto loaded = expect_tensors(read_safetensors(model_file), mine, model_file);
-  optimizer_.load_state(read_safetensors(optimizer_file), optimizer_file);
+  const auto loaded = expect_tensors(read_safetensors(model), mine, model);
+  optimizer_.load_state(read_safetensors(optimizer), optimizer);
   set_tensors(mine, loaded);
+  counters = found->counters;
 }
 
 }  // namespace rse

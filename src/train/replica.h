@@ -9,39 +9,24 @@
 #include <torch/torch.h>
 
 #include <cstdint>
-#include <deque>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "eval/device_batch.h"
 #include "nn/encoder.h"
-#include "train/device.h"
+#include "run/checkpoint.h"
+#include "run/device.h"
+#include "run/run_config.h"
+#include "run/trainer_state.h"
+#include "run/weights.h"
 #include "train/optimizer.h"
-#include "train/run_config.h"
-#include "train/weights.h"
 
 namespace rse {
 
 // Updates in a row that may be skipped before the run ends.
 inline constexpr int64_t kMaxSkippedInARow = 5;
-
-// The reported final training loss is the mean over this many last updates.
-inline constexpr size_t kRecentLosses = 50;
-
-// Reported step times are those of this many last updates: more would make a checkpoint grow with the step.
-inline constexpr size_t kStepTimes = 1000;
-
-struct ReplicaCounters {
-  int64_t step = 0;  // updates tried
-  int64_t tokens = 0;
-  int64_t skipped = 0;
-  int64_t skipped_in_a_row = 0;
-  std::deque<double> recent_losses;      // of applied updates, newest last, at most kRecentLosses
-  std::deque<double> step_times_ms;      // of updates, newest last, at most kStepTimes
-  int64_t peak_bytes = -1;               // largest of all updates
-  std::optional<double> validation_nll;  // of the last validation, nats
-};
 
 // What one update measured.
 struct UpdateResult {
@@ -55,9 +40,6 @@ struct UpdateResult {
   double step_ms = 0;
   int64_t peak_bytes = -1;  // above what was allocated before the update; -1: not counted
 };
-
-// "rse.seed1": names files and TensorBoard runs.
-std::string replica_label(const std::string& arm, uint64_t seed);
 
 class Replica {
  public:
@@ -83,7 +65,7 @@ class Replica {
 
   const ArmConfig& arm() const { return arm_; }
   uint64_t seed() const { return seed_; }
-  std::string label() const;  // replica_label()
+  std::string label() const;  // replica_label() of run/checkpoint.h
   Encoder& encoder() { return encoder_; }
   const AdamW& optimizer() const { return optimizer_; }
   const torch::Device& device() const { return device_; }
@@ -92,8 +74,13 @@ class Replica {
   ReplicaCounters counters;
 
   NamedTensors weights() const { return weights_of(*encoder_); }
-  // Copies from files written by write_safetensors(weights()) and write_safetensors(optimizer().state()).
-  void load(const std::filesystem::path& model_file, const std::filesystem::path& optimizer_file);
+
+  // What a checkpoint keeps of this replica. Its tensors are the replica's own: save before the next update.
+  ReplicaSnapshot snapshot() const;
+  // Takes over weights, optimizer state and counters from a checkpoint that verify_checkpoint() passed.
+  // state: read_trainer_state(checkpoint). UserError where the checkpoint has no such replica or its files do
+  // not fit the model; then nothing has changed.
+  void restore(const std::filesystem::path& checkpoint, const TrainerState& state);
 
  private:
   ArmConfig arm_;

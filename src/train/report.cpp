@@ -8,11 +8,11 @@
 #include <numeric>
 #include <set>
 
+#include "analysis/analysis.h"
 #include "core/check.h"
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/logging.h"
-#include "eval/analysis.h"
 
 namespace rse {
 namespace {
@@ -84,22 +84,6 @@ nlohmann::ordered_json row_json(const ReplicaSummary& row) {
 }
 
 }  // namespace
-
-ModelReport report_arm(const EncoderImpl& encoder, const RunSettings& settings) {
-  ReportSettings report;
-  report.seq_len = settings.data.seq_len;
-  report.tokens = settings.train.batch_size * settings.data.seq_len;
-  report.target_share = settings.data.mask.probability;
-  report.bf16 = settings.train.precision == Precision::kBf16;
-  return report_model(encoder, report);
-}
-
-int64_t decay_parameters(const ModelReport& report) {
-  for (const ParameterGroup& group : report.groups) {
-    if (group.name == "decay") return group.parameters;
-  }
-  return 0;
-}
 
 void log_run_header(const RunConfig& config, const DeviceDescription& device, const TokenFile& train_file,
                     const TokenFile& valid_file, const std::vector<Replica*>& replicas) {

@@ -9,17 +9,12 @@
 
 #include "data/token_file.h"
 #include "nn/model_report.h"
-#include "train/device.h"
+#include "run/arm_report.h"
+#include "run/device.h"
+#include "run/run_config.h"
 #include "train/replica.h"
-#include "train/run_config.h"
 
 namespace rse {
-
-// What the model of an arm costs in a run of `settings`, one micro-batch at a time.
-ModelReport report_arm(const EncoderImpl& encoder, const RunSettings& settings);
-
-// Raw decay parameters of the model.
-int64_t decay_parameters(const ModelReport& report);
 
 // Logs the file read, the settings' digest, device, seeds, data with its unigram entropy, and each arm's cost
 // and backend. replicas: those of the first seed, one an arm.

@@ -9,10 +9,10 @@
 #include "core/check.h"
 #include "core/file.h"
 #include "core/new_folder.h"
-#include "train/checkpoint.h"
-#include "train/config_change.h"
+#include "run/checkpoint.h"
+#include "run/config_change.h"
+#include "run/run_folder.h"
 #include "train/metrics.h"
-#include "train/run_folder.h"
 
 namespace rse {
 namespace {

@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "data/token_file.h"
-#include "train/run_config.h"
-#include "train/trainer_state.h"
+#include "run/run_config.h"
+#include "run/trainer_state.h"
 
 namespace rse {
 
@@ -45,7 +45,7 @@ struct ResumePlan {
 
 // Chooses and verifies the checkpoint. UserError where there is none that may go on: a damaged one; an older
 // one that does not branch; other token files; metrics.jsonl cut short; a configuration that changes what is
-// trained (train/config_change.h). Writes nothing. config: with resolve_vocabulary() applied.
+// trained (run/config_change.h). Writes nothing. config: with resolve_vocabulary() applied.
 ResumePlan plan_resume(const ResumeSource& source, bool branches, const RunConfig& config,
                        const TokenFile& train_file, const TokenFile& valid_file);
 

@@ -10,13 +10,13 @@
 #include "core/logging.h"
 #include "core/new_folder.h"
 #include "core/stop_signal.h"
-#include "train/device.h"
+#include "run/device.h"
+#include "run/retention.h"
+#include "run/run_config.h"
+#include "run/run_folder.h"
 #include "train/dry_run.h"
 #include "train/preflight.h"
 #include "train/resume.h"
-#include "train/retention.h"
-#include "train/run_config.h"
-#include "train/run_folder.h"
 #include "train/trainer.h"
 
 namespace rse {

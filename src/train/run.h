@@ -18,7 +18,7 @@ struct TrainCommand {
 };
 
 // Dumps, tries, trains, or goes on with a run (train/resume.h): in its own folder, or with `output` another
-// one in that. What a run folder holds: train/run_folder.h; a new run never goes into one that holds a run.
+// one in that. What a run folder holds: run/run_folder.h; a new run never goes into one that holds a run.
 // SIGINT and SIGTERM end the step, save a checkpoint and return kExitInterrupted (core/stop_signal.h).
 // Returns kExitOk, also where a run to go on with is finished already, or kExitFailure where training ended
 // in non-finite updates (the reason is logged).

@@ -8,8 +8,8 @@
 #include "core/check.h"
 #include "core/logging.h"
 #include "eval/device_batch.h"
-#include "train/checkpoint.h"
-#include "train/retention.h"
+#include "run/checkpoint.h"
+#include "run/retention.h"
 
 namespace rse {
 namespace {
@@ -72,7 +72,7 @@ int64_t Trainer::parameters() const {
 }
 
 void Trainer::restore(const std::filesystem::path& checkpoint, const TrainerState& state) {
-  for (const auto& replica : replicas_) load_replica(checkpoint, state, *replica);
+  for (const auto& replica : replicas_) replica->restore(checkpoint, state);
   progress_ = state;
 }
 
@@ -244,8 +244,10 @@ void Trainer::save(const std::filesystem::path& run_folder) {
   drain(0);
   rank_checkpoint();
   progress_.metrics_bytes = metrics_->sync();
+  std::vector<ReplicaSnapshot> snapshots;
+  for (const auto& replica : replicas_) snapshots.push_back(replica->snapshot());
   const auto folder =
-      save_checkpoint(run_folder, progress_, replicas(), config_.dump(), train_file_.tokenizer_model());
+      save_checkpoint(run_folder, progress_, snapshots, config_.dump(), train_file_.tokenizer_model());
   spdlog::info("step {}: checkpoint {}", progress_.step, folder.string());
   prune(run_folder);
 }

@@ -20,12 +20,12 @@
 #include "data/sequences.h"
 #include "data/token_file.h"
 #include "eval/validation.h"
+#include "run/run_config.h"
+#include "run/trainer_state.h"
 #include "train/batch_source.h"
 #include "train/metrics.h"
 #include "train/replica.h"
 #include "train/report.h"
-#include "train/run_config.h"
-#include "train/trainer_state.h"
 
 namespace rse {
 

@@ -1,8 +1,8 @@
 // Effects of known size and reach, through the length protocol and the analysis together.
 #include <algorithm>
 
+#include "analysis/analysis.h"
 #include "core/random.h"
-#include "eval/analysis.h"
 #include "eval/length_protocol.h"
 #include "tests/eval/toy_models.h"
 #include "tests/support.h"

@@ -3,8 +3,8 @@
 // Input: a byte of flags, then the file. With flag 1 the header's length is brought into the file first.
 #include <cstring>
 
+#include "formats/safetensors_header.h"
 #include "tests/fuzz/fuzz.h"
-#include "train/safetensors_header.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace rse;

@@ -1,5 +1,5 @@
 // Attention restricted to a window, in softmax attention and in RSE.
-#include "nn/position_rse.h"
+#include "nn/position/rse.h"
 #include "nn/softmax_attention.h"
 #include "nn/windowed_attention.h"
 #include "tests/nn/small_model.h"

@@ -1,5 +1,5 @@
 // Learned positions on sequences longer than their table.
-#include "nn/position_method.h"
+#include "nn/position/position_method.h"
 #include "tests/nn/small_model.h"
 #include "tests/support.h"
 

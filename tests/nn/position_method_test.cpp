@@ -1,6 +1,6 @@
-#include "nn/position_method.h"
+#include "nn/position/position_method.h"
 
-#include "nn/position_rse.h"
+#include "nn/position/rse.h"
 #include "nn/rotary.h"
 #include "nn/softmax_attention.h"
 #include "tests/nn/small_model.h"

@@ -6,10 +6,10 @@
 #include <thread>
 
 #include "core/file.h"
+#include "run/checkpoint.h"
 #include "tests/program.h"
 #include "tests/train/same_run.h"
 #include "tests/train/toy_run.h"
-#include "train/checkpoint.h"
 
 namespace rse {
 namespace {

@@ -7,12 +7,12 @@
 #include <fstream>
 
 #include "eval/device_batch.h"
+#include "run/checkpoint.h"
+#include "run/config_change.h"
+#include "run/run_folder.h"
 #include "tests/support.h"
 #include "tests/train/resumed_run.h"
 #include "tests/train/same_run.h"
-#include "train/checkpoint.h"
-#include "train/config_change.h"
-#include "train/run_folder.h"
 
 namespace rse {
 namespace {
@@ -271,12 +271,14 @@ class LongRun : public ResumedRun {
     progress.device = describe_device(torch::kCPU, config.base.train).name;
     progress.train = fingerprint_of(toy_.train_file());
     progress.valid = fingerprint_of(toy_.valid_file());
+    std::vector<ReplicaSnapshot> snapshots;
     for (Replica* replica : before.replicas()) {
       replica->counters.step = step;
       replica->counters.recent_losses.assign(kRecentLosses, 1.25);
       replica->counters.step_times_ms.assign(kStepTimes, 1.25);
+      snapshots.push_back(replica->snapshot());
     }
-    save_checkpoint(run, progress, before.replicas(), config.dump(), toy_.train_file().tokenizer_model());
+    save_checkpoint(run, progress, snapshots, config.dump(), toy_.train_file().tokenizer_model());
     const int64_t start = bytes_read();
     resume(config, run);
     const int64_t read = bytes_read() - start;

@@ -10,8 +10,8 @@
 
 #include "core/random.h"
 #include "data/token_file.h"
+#include "run/run_config.h"
 #include "tests/support.h"
-#include "train/run_config.h"
 #include "train/trainer.h"
 
 namespace rse {

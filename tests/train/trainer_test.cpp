@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "eval/analysis.h"
+#include "analysis/analysis.h"
 #include "eval/device_batch.h"
 #include "tests/support.h"
 #include "tests/train/toy_run.h"

@@ -16,11 +16,15 @@ ALLOWED = {
     "ops": {"core", "kernels"},
     "nn": {"core", "ops"},
     "data": {"core"},
-    "eval": {"core", "nn", "data"},
-    "train": {"core", "kernels", "nn", "data", "eval"},
-    "apps": {"core", "kernels", "ops", "nn", "data", "eval", "train"},
+    "formats": {"core"},
+    "analysis": {"core"},
+    "run": {"core", "kernels", "nn", "data", "formats"},
+    "eval": {"core", "nn", "data", "formats", "analysis", "run"},
+    "train": {"core", "kernels", "nn", "data", "formats", "analysis", "run", "eval"},
+    "bench": {"core", "kernels", "ops", "nn", "data", "run"},
+    "apps": {"core", "data", "eval", "train", "bench"},
 }
-TORCH_FREE = {"kernels", "core", "data"}
+TORCH_FREE = {"kernels", "core", "data", "analysis"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]')
 SUFFIXES = {".h", ".cpp", ".cu", ".cuh", ".inc"}
 

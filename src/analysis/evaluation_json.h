@@ -1,0 +1,94 @@
+// evaluation.json: everything that the report shows, in one file that needs nothing else. No Torch.
+//
+// Keys, in this order:
+//   format            1
+//   protocol          run, step, data, data_fingerprint, trained_on, pieces, piece_selection, piece_tokens,
+//   targets, documents, unigram_entropy,
+//                     trained_length, lengths, control_window (null: no control), beyond, masking
+//                     {probability, mask_share, random_share, seed}, device, precision, batch_tokens,
+//                     program, bootstrap {resamples, seed, confidence}, plateau_share, seeds_for_a_verdict,
+//                     hold_margin
+//   arms              [{arm, seeds, on_unigram_plateau, results}]
+//   replicas          the same with one seed each
+//     results         [{length, attention ("full" | "control"), attention_window (null: full), seconds, nll,
+//     difference,
+//                     over_control, edges}]; nll, difference, over_control: {mean, low, high} or null, low
+//                     and high null without interval; edges: [{first, last, targets, nll}]
+//   comparisons       [{first, second, length, seeds, by_seed, difference, p, p_holm, smallest_p_holm,
+//   detectable,
+//                     verdict}]
+//   findings          [sentence]
+//   costs             [{arm, device, differs, parameters, position_parameters, decay_parameters, table_bytes,
+//   flop_per_token,
+//                     flop_formula, memory_bytes, step_ms_median, step_ms_interquartile_range,
+//                     tokens_per_second, mfu}]
+//   decay             [{arm, seed, lambda}], lambda [layers][heads]; replicas whose method has none are left
+//   out configuration     the run's config.yaml
+// NLL in nats, times in the unit their name says, mfu a share; what is not known is null.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "analysis/analysis.h"
+
+namespace rse {
+
+// What an arm costs in training, from the run; of several seeds the median.
+struct ArmCost {
+  std::string arm;
+  std::string device;   // that trained it; empty: not known
+  std::string differs;  // from the base settings, in words; empty: nothing
+  int64_t parameters = 0;
+  int64_t position_parameters = 0;
+  int64_t decay_parameters = 0;
+  int64_t table_bytes = 0;
+  double flop_per_token = 0;
+  std::string flop_formula;
+  std::optional<int64_t> memory_bytes;
+  std::optional<double> step_ms;         // median
+  std::optional<double> step_ms_spread;  // interquartile range
+  std::optional<double> tokens_per_second;
+  std::optional<double> mfu;  // share of the device's peak
+};
+
+struct ReplicaDecay {
+  std::string arm;
+  uint64_t seed = 0;
+  std::vector<std::vector<double>> lambda;  // [layers][heads]
+};
+
+// What the analysis does not know of an evaluation; the caller's part of evaluation.json.
+struct EvaluationMeta {
+  std::string program;                  // name and version
+  std::string run;                      // run folder
+  int64_t step = 0;                     // of the checkpoint
+  std::string data;                     // token file
+  std::string data_fingerprint;         // of its content, hexadecimal
+  std::vector<std::string> trained_on;  // the same of the run's training and validation files
+  int64_t pieces = 0;
+  std::string piece_selection;  // in words: "all", "first 12", "at most 64, spread", "5,000 targets drawn"
+  int64_t piece_tokens = 0;
+  std::vector<int64_t> lengths;
+  int64_t control_window = 0;  // 0: no control
+  std::string beyond;          // what learned positions do beyond their table; empty: nothing needed
+  double mask_probability = 0;
+  double mask_share = 0;
+  double random_share = 0;
+  uint64_t mask_seed = 0;
+  std::string device;
+  std::string precision;
+  int64_t batch_tokens = 0;
+  std::vector<ArmCost> costs;
+  std::vector<ReplicaDecay> decay;
+  std::string configuration;  // text of the run's config.yaml
+};
+
+// Writes the file complete or not at all (UserError with the system's reason).
+void write_evaluation(const std::filesystem::path& path, const Analysis& analysis,
+                      const EvaluationMeta& meta);
+
+}  // namespace rse

@@ -1,0 +1,145 @@
+#include "run/checkpoint.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "core/atomic_folder.h"
+#include "core/check.h"
+#include "core/file.h"
+#include "core/hash.h"
+#include "formats/json_file.h"
+#include "formats/safetensors.h"
+
+namespace rse {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr const char* kComplete = "COMPLETE";
+constexpr int64_t kFormatVersion = 1;
+
+std::string checksum(const fs::path& path) {
+  const MappedFile file(path);
+  return hex64(xxh64(file.data(), file.size()));
+}
+
+// COMPLETE: what every other file of `folder` holds.
+json completion_mark(const fs::path& folder) {
+  json files = json::object();
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    files[entry.path().filename().string()] = {{"bytes", entry.file_size()},
+                                               {"xxh64", checksum(entry.path())}};
+  }
+  return {{"version", kFormatVersion}, {"files", files}};
+}
+
+void write_files(const fs::path& folder, const RunProgress& progress,
+                 const std::vector<ReplicaSnapshot>& replicas, const std::string& config_yaml,
+                 std::string_view tokenizer_model) {
+  TrainerState state{progress, {}};
+  for (const ReplicaSnapshot& replica : replicas) {
+    const std::string label = replica_label(replica.state.arm, replica.state.seed);
+    write_safetensors(model_file(folder, label), replica.weights, {{"format", "pt"}});
+    write_safetensors(optimizer_file(folder, label), replica.optimizer);
+    state.replicas.push_back(replica.state);
+  }
+  write_trainer_state(folder, state);
+  write_file_atomically(folder / "config.yaml", config_yaml);
+  write_file_atomically(folder / "tokenizer.model", tokenizer_model);
+  write_file_atomically(folder / kComplete, completion_mark(folder).dump(2) + "\n");
+}
+
+}  // namespace
+
+std::string replica_label(const std::string& arm, uint64_t seed) {
+  return fmt::format("{}.seed{}", arm, seed);
+}
+
+fs::path model_file(const fs::path& checkpoint, const std::string& label) {
+  return checkpoint / (label + ".model.safetensors");
+}
+
+fs::path optimizer_file(const fs::path& checkpoint, const std::string& label) {
+  return checkpoint / (label + ".optimizer.safetensors");
+}
+
+fs::path checkpoint_folder(const fs::path& run_folder, int64_t step) {
+  return run_folder / "checkpoints" / fmt::format("step-{}", step);
+}
+
+std::optional<int64_t> checkpoint_step(const fs::path& folder) {
+  constexpr std::string_view kPrefix = "step-";
+  const std::string name = folder.filename().string();
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  int64_t step = 0;
+  const char* end = name.data() + name.size();
+  const auto [stop, error] = std::from_chars(name.data() + kPrefix.size(), end, step);
+  const bool good = error == std::errc() && stop == end && step >= 0 && name == fmt::format("step-{}", step);
+  return good ? std::optional(step) : std::nullopt;
+}
+
+bool is_complete_checkpoint(const fs::path& folder) { return fs::exists(folder / kComplete); }
+
+void remove_checkpoint(const fs::path& folder) {
+  remove_tree(folder / kComplete);
+  sync_directory(folder);
+  remove_tree(folder);
+}
+
+std::vector<int64_t> complete_checkpoints(const fs::path& run_folder) {
+  std::vector<int64_t> steps;
+  std::error_code missing;
+  for (const auto& entry : fs::directory_iterator(run_folder / "checkpoints", missing)) {
+    const std::optional<int64_t> step = checkpoint_step(entry.path());
+    if (step && is_complete_checkpoint(entry.path())) steps.push_back(*step);
+  }
+  std::sort(steps.begin(), steps.end());
+  return steps;
+}
+
+fs::path save_checkpoint(const fs::path& run_folder, const RunProgress& progress,
+                         const std::vector<ReplicaSnapshot>& replicas, const std::string& config_yaml,
+                         std::string_view tokenizer_model) {
+  const fs::path target = checkpoint_folder(run_folder, progress.step);
+  const fs::path temporary = target.parent_path() / fmt::format(".step-{}.tmp", progress.step);
+  if (is_complete_checkpoint(target))
+    throw_user_error("{}: this checkpoint is there already", target.string());
+  remove_tree(target);
+  remove_tree(temporary);
+  make_folder_atomically(target, temporary, [&](const fs::path& folder) {
+    write_files(folder, progress, replicas, config_yaml, tokenizer_model);
+  });
+  sync_directory(run_folder);
+  return target;
+}
+
+void verify_checkpoint(const fs::path& checkpoint) {
+  const fs::path mark = checkpoint / kComplete;
+  if (!is_complete_checkpoint(checkpoint))
+    throw_user_error("{}: not a complete checkpoint (no {} in it)", checkpoint.string(), kComplete);
+  const json parsed = read_json_object(mark);
+  if (!parsed.contains("files") || !parsed["files"].is_object() ||
+      parsed.value("version", json()) != kFormatVersion) {
+    throw_user_error("{}: expected version {} and a map of files", mark.string(), kFormatVersion);
+  }
+  for (const char* name : {"trainer.json", "config.yaml", "tokenizer.model"}) {
+    if (!parsed["files"].contains(name)) throw_user_error("{}: does not name {}", mark.string(), name);
+  }
+  for (const auto& [name, expected] : parsed["files"].items()) {
+    const fs::path path = checkpoint / name;
+    if (!fs::is_regular_file(path))
+      throw_user_error("{}: missing, but named in {}", path.string(), kComplete);
+    if (!expected.is_object() || expected.value("bytes", json()) != fs::file_size(path)) {
+      throw_user_error("{}: {} bytes, expected {}", path.string(), fs::file_size(path),
+                       expected.is_object() ? expected.value("bytes", json()).dump() : expected.dump());
+    }
+    const std::string found = checksum(path);
+    if (expected.value("xxh64", json()) != found) {
+      throw_user_error("{}: checksum {}, expected {}", path.string(), found,
+                       expected.value("xxh64", json()).dump());
+    }
+  }
+}
+
+}  // namespace rse

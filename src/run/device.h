@@ -1,0 +1,58 @@
+// The device of a run: choice, clock, memory and peak rate. CPU and CUDA behind the same calls.
+#pragma once
+
+#include <c10/core/Event.h>
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "run/run_config.h"
+
+namespace rse {
+
+// kAuto: CUDA where there is one. UserError where CUDA is asked for and absent.
+torch::Device resolve_device(DeviceChoice choice);
+
+// Sets LibTorch's threads (0: unchanged) and deterministic algorithms; before the first CUDA call.
+void configure_torch(const TrainConfig& config);
+
+struct DeviceDescription {
+  std::string name;       // "NVIDIA H200", "CPU, 2 threads"
+  double peak_flops = 0;  // FLOP/s that MFU is measured against; 0: unknown
+};
+
+// peak_flops: config.peak_tflops where set, else the data sheet's for a known GPU in bf16.
+DeviceDescription describe_device(const torch::Device& device, const TrainConfig& config);
+
+// Time of one stretch of work on the device: events on the current stream (CUDA), or a monotonic clock (CPU).
+class StepClock {
+ public:
+  explicit StepClock(const torch::Device& device);  // starts
+  void stop();
+  // Waits until the device has passed stop().
+  double milliseconds();
+
+ private:
+  torch::Device device_;
+  double start_seconds_ = 0, stop_seconds_ = 0;
+  std::optional<c10::Event> start_event_, stop_event_;
+};
+
+// Bytes of device memory that were needed at the peak beyond what was allocated at the start; -1 on the CPU,
+// where LibTorch does not count.
+class PeakMemory {
+ public:
+  explicit PeakMemory(const torch::Device& device);  // starts
+  int64_t bytes_above_start() const;
+
+ private:
+  torch::Device device_;
+  int64_t start_ = 0;
+};
+
+// Largest resident set of this process so far, bytes.
+int64_t process_peak_bytes();
+
+}  // namespace rse

@@ -1,0 +1,247 @@
+#include "run/run_config.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+#include <set>
+
+#include "core/check.h"
+#include "core/hash.h"
+
+namespace rse {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kMany = int64_t{1} << 40;
+
+// Keys that an arm may override, and what lies below them.
+bool may_differ(const std::string& path) {
+  return path.starts_with("model.") || path == "train.learning_rate" || path == "train.decay_learning_rate";
+}
+
+// Every leaf of an arm's override as "a.b=c"; a key that would make arms unequal is an error.
+void collect_overrides(const ConfigNode& node, const std::string& arm, const std::string& path,
+                       std::vector<std::string>& out) {
+  if (node.kind == ConfigNode::Kind::kMap) {
+    for (const auto& [key, value] : node.entries) {
+      collect_overrides(value, arm, path.empty() ? key : path + "." + key, out);
+    }
+    return;
+  }
+  if (path.empty() && node.kind == ConfigNode::Kind::kNull) return;
+  if (!may_differ(path)) {
+    throw_user_error(
+        "{}: arms.{}.{}: an arm may override model.*, train.learning_rate and train.decay_learning_rate; "
+        "everything else is the same for all arms",
+        node.where, arm, path.empty() ? "(value)" : path);
+  }
+  out.push_back(path + "=" + (node.kind == ConfigNode::Kind::kScalar ? node.scalar : "..."));
+}
+
+void check_arm_name(const std::string& name, const std::string& where) {
+  const bool good = !name.empty() && name.size() <= 64 && name.front() != '.' && name.front() != '-' &&
+                    std::all_of(name.begin(), name.end(), [](unsigned char c) {
+                      return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '.';
+                    });
+  if (!good) {
+    throw_user_error(
+        "{}: arms: name '{}': expected 1 to 64 letters, digits, '_', '-' or '.', not '.' or '-' first", where,
+        name);
+  }
+}
+
+std::string method_name(const ModelConfig& model) {
+  const ConfigNode dumped = dump_bound(model.position);
+  return dumped.find("method")->scalar;
+}
+
+ArmConfig make_arm(const ConfigNode& base, const std::string& name, const ConfigNode& override_node) {
+  ArmConfig arm;
+  std::vector<std::string> differs;
+  check_arm_name(name, override_node.where);
+  collect_overrides(override_node, name, "", differs);
+  ConfigNode tree = base;
+  if (override_node.kind == ConfigNode::Kind::kMap) merge_config(tree, override_node);
+  RunSettings settings;
+  bind_config(tree, settings);
+  arm.name = name;
+  arm.model = settings.model;
+  arm.model.attention.deterministic |= settings.train.deterministic;
+  arm.learning_rate = settings.train.learning_rate;
+  arm.decay_learning_rate = settings.train.decay_learning_rate;
+  arm.differs = fmt::format("{}", fmt::join(differs, ", "));
+  const ConfigNode* train = override_node.find("train");
+  if (const ConfigNode* rate = train == nullptr ? nullptr : train->find("decay_learning_rate");
+      rate != nullptr && !arm.has_decay()) {
+    throw_user_error(
+        "{}: arms.{}.train.decay_learning_rate: '{}': method '{}' has no decay, its parameter group is empty",
+        rate->where, name, rate->scalar, method_name(arm.model));
+  }
+  return arm;
+}
+
+}  // namespace
+
+void DataConfig::bind(ConfigBinder& b) {
+  b.field("train", train);
+  b.field("valid", valid);
+  b.field("seq_len", seq_len, between<int64_t>(1, int64_t{1} << 24));
+  b.choice("packing", packing, {{"packed", Packing::kPacked}, {"document", Packing::kDocument}});
+  b.field("min_tokens", min_tokens, between<int64_t>(1, int64_t{1} << 24));
+  b.group("mask", mask);
+  if (b.reading() && packing == Packing::kDocument && min_tokens > seq_len) {
+    throw_user_error("{}: {}: '{}': expected at most {} ({})", b.where("min_tokens"), b.path("min_tokens"),
+                     min_tokens, b.path("seq_len"), seq_len);
+  }
+}
+
+void TrainConfig::bind(ConfigBinder& b) {
+  b.field("steps", steps, between<int64_t>(1, int64_t{1} << 24));
+  b.field("batch_size", batch_size, between<int64_t>(1, int64_t{1} << 20));
+  b.field("accumulation", accumulation, between<int64_t>(1, int64_t{1} << 20));
+  b.field("seeds", seeds, between<int64_t>(0, kMany));
+  b.field("learning_rate", learning_rate, Range<double>{0.0, 1e6, true, false});
+  b.field("decay_learning_rate", decay_learning_rate, Range<double>{0.0, 1e6, true, false});
+  b.field("weight_decay", weight_decay, between(0.0, 1e3));
+  b.field("betas", betas, Range<double>{0.0, 1.0, false, true});
+  b.field("eps", eps, Range<double>{0.0, 1.0, true, false});
+  b.choice("schedule", schedule, {{"linear", ScheduleShape::kLinear}, {"cosine", ScheduleShape::kCosine}});
+  b.field("warmup_steps", warmup_steps, between<int64_t>(0, int64_t{1} << 24));
+  b.field("min_lr", min_lr, between(0.0, 1.0));
+  b.field("clip_norm", clip_norm, between(0.0, 1e12));
+  b.choice("precision", precision, {{"float32", Precision::kFloat32}, {"bf16", Precision::kBf16}});
+  b.choice("device", device,
+           {{"auto", DeviceChoice::kAuto}, {"cpu", DeviceChoice::kCpu}, {"cuda", DeviceChoice::kCuda}});
+  b.field("threads", threads, between<int64_t>(0, 1024));  // with 2048, LibTorch's OpenMP overruns a stack
+  b.field("deterministic", deterministic);
+  b.field("peak_tflops", peak_tflops, between(0.0, 1e9));
+  if (!b.reading()) return;
+  if (betas.size() != 2) {
+    throw_user_error("{}: {}: {} values: expected two, such as [0.9, 0.98]", b.where("betas"),
+                     b.path("betas"), betas.size());
+  }
+  if (seeds.empty() || std::set<int64_t>(seeds.begin(), seeds.end()).size() != seeds.size()) {
+    throw_user_error("{}: {}: [{}]: expected at least one seed, each once", b.where("seeds"), b.path("seeds"),
+                     fmt::join(seeds, ", "));
+  }
+}
+
+void ValidationConfig::bind(ConfigBinder& b) {
+  constexpr int64_t kMany = int64_t{1} << 24;
+  b.field("every", every, between<int64_t>(0, kMany));
+  b.field("length", length, between<int64_t>(0, kMany));
+  b.field("piece_tokens", piece_tokens, between<int64_t>(0, kMany));
+  b.field("pieces", pieces, between<int64_t>(0, kMany));
+  b.field("seed", seed, at_least<int64_t>(0));
+  b.field("batch_tokens", batch_tokens, between<int64_t>(1, int64_t{1} << 30));
+  if (b.reading() && length > 0 && piece_tokens % length != 0) {
+    throw_user_error("{}: {}: '{}': expected a multiple of {} ({})", b.where("piece_tokens"),
+                     b.path("piece_tokens"), piece_tokens, b.path("length"), length);
+  }
+}
+
+void LoggingConfig::bind(ConfigBinder& b) {
+  b.field("every", every, between<int64_t>(1, int64_t{1} << 24));
+  b.field("tensorboard", tensorboard);
+}
+
+void CheckpointConfig::bind(ConfigBinder& b) {
+  b.field("every", every, between<int64_t>(0, int64_t{1} << 24));
+  b.field("keep", keep, between<int64_t>(1, 1000000));
+  b.field("keep_best", keep_best);
+}
+
+void RunSettings::bind(ConfigBinder& b) {
+  b.group("model", model);
+  b.group("data", data);
+  b.group("train", train);
+  b.group("validation", validation);
+  b.group("logging", logging);
+  b.group("checkpoint", checkpoint);
+  b.field("output", output);
+  if (!b.reading()) return;
+  if (train.batch_size > std::numeric_limits<int32_t>::max() / data.seq_len) {
+    throw_user_error(
+        "{}: train.batch_size: '{}': expected at most {}, so that a batch of data.seq_len {} has below 2^31 "
+        "tokens",
+        b.where("train"), train.batch_size, std::numeric_limits<int32_t>::max() / data.seq_len, data.seq_len);
+  }
+}
+
+std::string RunConfig::dump() const {
+  ConfigNode tree = dump_bound(base);
+  if (overrides.kind == ConfigNode::Kind::kMap) tree.entries.emplace_back("arms", overrides);
+  return dump_config(tree);
+}
+
+RunConfig make_run_config(ConfigNode tree, const fs::path& source) {
+  RunConfig config;
+  config.source = source;
+  config.overrides = tree.take("arms");
+  bind_config(tree, config.base);
+  if (config.overrides.kind == ConfigNode::Kind::kNull) {
+    config.arms.push_back(make_arm(tree, method_name(config.base.model), {}));
+  } else if (config.overrides.kind != ConfigNode::Kind::kMap || config.overrides.entries.empty()) {
+    throw_user_error("{}: arms: expected a map of NAME: overrides with at least one arm",
+                     config.overrides.where);
+  }
+  for (const auto& [name, override_node] : config.overrides.entries) {
+    config.arms.push_back(make_arm(tree, name, override_node));
+  }
+  if (config.base.output.empty()) config.base.output = "runs/" + source.stem().string();
+  return config;
+}
+
+RunConfig load_run_config(const std::string& name, const std::vector<std::string>& assignments) {
+  const fs::path source = find_config(name);
+  ConfigNode tree = read_config_tree(source);
+  for (const std::string& assignment : assignments) set_config_value(tree, assignment);
+  return make_run_config(std::move(tree), source);
+}
+
+TokenFile open_token_file(const std::string& path, const char* key) {
+  if (path.empty()) {
+    throw_user_error(
+        "{}: not set: expected a token file (make one with: rse-data prepare; or pass --set {}=FILE)", key,
+        key);
+  }
+  if (!fs::exists(path)) {
+    const std::string from = fs::path(path).is_absolute() ? "" : " in " + fs::current_path().string();
+    throw_user_error("{}: '{}' does not exist{}: expected a token file (make one with: rse-data prepare)",
+                     key, path, from);
+  }
+  TokenFile file(path);
+  if (fs::file_size(path) <= kVerifiedOnOpening) file.verify();
+  return file;
+}
+
+void resolve_vocabulary(RunConfig& config, const TokenFile& train, const TokenFile& valid) {
+  if (train.tokenizer_hash() != valid.tokenizer_hash()) {
+    throw_user_error("data.valid: {}: tokenizer {}, expected {} as in {}", valid.path().string(),
+                     hex64(valid.tokenizer_hash()), hex64(train.tokenizer_hash()), train.path().string());
+  }
+  config.base.model.vocab_size =
+      config.base.model.vocab_size == 0 ? train.vocab_size() : config.base.model.vocab_size;
+  for (ArmConfig& arm : config.arms) {
+    if (arm.model.vocab_size != 0 && arm.model.vocab_size != train.vocab_size()) {
+      throw_user_error("{}: model.vocab_size: '{}' (arm {}): expected 0 or {}, the vocabulary of {}",
+                       config.source.string(), arm.model.vocab_size, arm.name, train.vocab_size(),
+                       train.path().string());
+    }
+    arm.model.vocab_size = train.vocab_size();
+    const LearnedPositionConfig& learned = arm.model.position.learned;
+    const int64_t seq_len = config.base.data.seq_len;
+    const int64_t longest = std::max(seq_len, config.base.validation.window(seq_len));
+    if (arm.model.position.method == PositionKind::kLearned && learned.beyond == BeyondTable::kError &&
+        longest > learned.max_positions) {
+      throw_user_error(
+          "{}: {}: '{}': arm {} expects at most {} (model.position.learned.max_positions; beyond "
+          "it model.position.learned.beyond: clamp, tile or interpolate)",
+          config.source.string(), longest == seq_len ? "data.seq_len" : "validation.length", longest,
+          arm.name, learned.max_positions);
+    }
+  }
+}
+
+}  // namespace rse

@@ -1,0 +1,149 @@
+// A training run as configured: one YAML file, typed and checked.
+//
+// Sections: model (nn/model_config.h), data, train, validation, logging, checkpoint, output, and arms: a map
+// of NAME -> overrides. An arm is the base tree merged with its override, so that messages name the file and
+// line; only keys that leave the comparison fair may be overridden (evaluation.md section 1): model.*,
+// train.learning_rate and train.decay_learning_rate. Without arms there is one, named after its position
+// method. Order of calls: load_run_config() -> resolve_vocabulary() once the token files are open.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "core/config_binder.h"
+#include "core/config_tree.h"
+#include "data/masking.h"
+#include "data/sequences.h"
+#include "data/token_file.h"
+#include "nn/model_config.h"
+#include "run/schedule.h"
+
+namespace rse {
+
+struct DataConfig {
+  std::string train;  // token files, relative to the current directory
+  std::string valid;
+  int64_t seq_len = 512;
+  Packing packing = Packing::kDocument;
+  int64_t min_tokens = 64;  // of a document's last, shorter sequence (packing: document)
+  MaskingConfig mask;
+  void bind(ConfigBinder& b);
+};
+
+// Of the optimizer (train/optimizer.h).
+struct AdamWOptions {
+  double beta1 = 0.9;
+  double beta2 = 0.98;
+  double eps = 1e-8;
+  double weight_decay = 0.01;
+  double clip_norm = 1.0;  // of all gradients together; 0: none
+};
+
+enum class Precision { kFloat32, kBf16 };
+enum class DeviceChoice { kAuto, kCpu, kCuda };
+
+struct TrainConfig {
+  int64_t steps = 1000;
+  int64_t batch_size = 64;   // sequences a micro-batch
+  int64_t accumulation = 1;  // micro-batches an update
+  std::vector<int64_t> seeds = {1};
+  double learning_rate = 1e-3;
+  double decay_learning_rate = 2e-2;  // of the raw decays
+  double weight_decay = 0.01;         // of matrices and embeddings
+  std::vector<double> betas = {0.9, 0.98};
+  double eps = 1e-8;
+  ScheduleShape schedule = ScheduleShape::kLinear;
+  int64_t warmup_steps = 200;
+  double min_lr = 0.0;     // share of the peak learning rate that the schedule ends at
+  double clip_norm = 1.0;  // 0: no clipping
+  Precision precision = Precision::kFloat32;
+  DeviceChoice device = DeviceChoice::kAuto;
+  int64_t threads = 0;  // 0: LibTorch's choice
+  bool deterministic = false;
+  double peak_tflops = 0.0;  // for MFU; 0: the data sheet's for a known GPU in bf16, else MFU is unknown
+  void bind(ConfigBinder& b);
+
+  Schedule schedule_of_run() const { return {schedule, warmup_steps, steps, min_lr}; }
+  AdamWOptions adamw() const { return {betas[0], betas[1], eps, weight_decay, clip_norm}; }
+};
+
+// Keys under `validation:`.
+struct ValidationConfig {
+  int64_t every = 500;       // steps between validations; 0: at the end only
+  int64_t length = 0;        // window, in tokens; 0: data.seq_len
+  int64_t piece_tokens = 0;  // texts are trimmed to pieces of this size, a multiple of length; 0: length
+  int64_t pieces = 256;      // at most; 0: all
+  int64_t seed = 0;          // of the targets
+  int64_t batch_tokens =
+      16384;  // tokens a forward pass, at least one piece; changes memory and speed, not results
+  bool operator==(const ValidationConfig&) const = default;
+  void bind(ConfigBinder& b);
+
+  int64_t window(int64_t seq_len) const { return length == 0 ? seq_len : length; }
+};
+
+struct LoggingConfig {
+  int64_t every = 50;  // steps between progress lines
+  bool tensorboard = true;
+  void bind(ConfigBinder& b);
+};
+
+struct CheckpointConfig {
+  int64_t every = 500;  // steps; 0: at the end only
+  int64_t keep = 2;     // newest complete ones
+  bool keep_best =
+      true;  // and the one with the lowest validation NLL, of those saved in a step of validation
+  void bind(ConfigBinder& b);
+};
+
+// Everything but the arms.
+struct RunSettings {
+  ModelConfig model;
+  DataConfig data;
+  TrainConfig train;
+  ValidationConfig validation;
+  LoggingConfig logging;
+  CheckpointConfig checkpoint;
+  std::string output;  // run folder; empty: runs/<configuration's name>
+  void bind(ConfigBinder& b);
+};
+
+struct ArmConfig {
+  std::string name;
+  ModelConfig model;
+  double learning_rate = 0;
+  double decay_learning_rate = 0;
+  std::string differs;  // "model.position.method=rope, ..."; empty where the arm is the base
+  bool has_decay() const { return model.position.method == PositionKind::kRse; }
+};
+
+struct RunConfig {
+  RunSettings base;
+  std::vector<ArmConfig> arms;
+  std::filesystem::path source;  // the file that was read
+  ConfigNode overrides;          // `arms:` as written
+
+  // YAML with every key in effect; load_run_config reads it back to the same run.
+  std::string dump() const;
+};
+
+// Finds NAME (find_config), applies `assignments` ("--set") to the base, merges the arms, checks.
+RunConfig load_run_config(const std::string& name, const std::vector<std::string>& assignments);
+
+// The same from a tree that is already read; `source` names it.
+RunConfig make_run_config(ConfigNode tree, const std::filesystem::path& source);
+
+// Opens data.train or data.valid; `key` names it in messages. A missing file's message says how to make one.
+// Files of up to kVerifiedOnOpening bytes are compared with their checksums, larger ones by rse-data info
+// --verify only.
+inline constexpr uint64_t kVerifiedOnOpening = uint64_t{1} << 30;
+TokenFile open_token_file(const std::string& path, const char* key);
+
+// Sets model.vocab_size = 0 to the tokenizer's in every arm. UserError where it differs from the tokenizer's,
+// where the two files' tokenizers differ, or where an arm's position method cannot take the longest sequence
+// of training or validation.
+void resolve_vocabulary(RunConfig& config, const TokenFile& train, const TokenFile& valid);
+
+}  // namespace rse

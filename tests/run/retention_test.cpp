@@ -1,0 +1,106 @@
+// Which checkpoints stay, and the disk they need.
+#include "run/retention.h"
+
+#include <fstream>
+
+#include "run/checkpoint.h"
+#include "tests/support.h"
+#include "tests/train/toy_run.h"
+
+namespace rse {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Retention : public testing::Test {
+ protected:
+  void add(int64_t step, bool complete = true) {
+    const fs::path folder = checkpoint_folder(folder_.path(), step);
+    fs::create_directories(folder);
+    std::ofstream(folder / "weights") << step;
+    if (complete) std::ofstream(folder / "COMPLETE") << "{}";
+  }
+  std::vector<int64_t> left() const { return complete_checkpoints(folder_.path()); }
+  TemporaryFolder folder_;
+};
+
+TEST_F(Retention, TheNewestStayAndTheBest) {
+  for (const int64_t step : {9, 10, 100, 20, 3}) add(step);
+  remove_old_checkpoints(folder_.path(), 4, 3);
+  EXPECT_THAT(left(), testing::ElementsAre(3, 9, 10, 20, 100));
+  remove_old_checkpoints(folder_.path(), 2, 9);
+  EXPECT_THAT(left(), testing::ElementsAre(9, 20, 100));
+  remove_old_checkpoints(folder_.path(), 1, std::nullopt);
+  EXPECT_THAT(left(), testing::ElementsAre(100));
+  remove_old_checkpoints(folder_.path(), 1, std::nullopt);  // the only one stays, whatever
+  EXPECT_THAT(left(), testing::ElementsAre(100));
+}
+
+TEST_F(Retention, IncompleteOnesNeitherCountNorStay) {
+  add(5);
+  add(7, /*complete=*/false);
+  add(8, /*complete=*/false);
+  remove_old_checkpoints(folder_.path(), 1, std::nullopt);
+  EXPECT_THAT(left(), testing::ElementsAre(5));
+  remove_unfinished_checkpoints(folder_.path());
+  EXPECT_FALSE(fs::exists(checkpoint_folder(folder_.path(), 7)));
+  EXPECT_FALSE(fs::exists(checkpoint_folder(folder_.path(), 8)));
+  EXPECT_THAT(left(), testing::ElementsAre(5));
+}
+
+TEST_F(Retention, OnlyFoldersOfOurNameAreCheckpoints) {
+  for (const char* name : {"step-007", "step--7", "step-7x", "step-", "old-7", "step-99999999999999999999"}) {
+    EXPECT_FALSE(checkpoint_step(name)) << name;
+  }
+  EXPECT_EQ(checkpoint_step("a/step-70"), 70);
+}
+
+// The learning rate grows so large that the model gets worse.
+TEST_F(Retention, ARunKeepsItsBestCheckpoint) {
+  ToyRun toy;
+  const std::vector<std::string> settings = {"train.steps=10",        "validation.every=2",
+                                             "checkpoint.every=2",    "checkpoint.keep=1",
+                                             "train.learning_rate=2", "train.warmup_steps=10"};
+  const fs::path run = toy.train(toy.config(kTwoArms, settings), "run");
+  std::map<int64_t, double> mean;
+  for (const auto& line : metric_lines(run, "validation"))
+    mean[line["step"]] += line["nll"].get<double>() / 2;
+  ASSERT_EQ(mean.size(), 5u);
+  int64_t best = 2;
+  for (const auto& [step, nll] : mean) best = nll < mean[best] ? step : best;
+  ASSERT_LT(best, 10) << "the best is the newest: this would show nothing";
+  EXPECT_THAT(complete_checkpoints(run), testing::ElementsAre(best, 10));
+  EXPECT_EQ(read_trainer_state(checkpoint_folder(run, 10)).best->step, best);
+  auto newest_only = settings;
+  newest_only.push_back("checkpoint.keep_best=false");
+  EXPECT_THAT(complete_checkpoints(toy.train(toy.config(kTwoArms, newest_only), "newest")),
+              testing::ElementsAre(10));
+}
+
+TEST_F(Retention, TheDiskThatARunNeedsIsKnownBeforehand) {
+  RunSettings settings;
+  settings.train.steps = 100;
+  settings.checkpoint.every = 10;
+  settings.checkpoint.keep = 2;
+  EXPECT_EQ(checkpoint_disk(settings, 1000).each, 12000);
+  EXPECT_EQ(checkpoint_disk(settings, 1000).at_once, 4);  // two, the best, and the one being written
+  settings.checkpoint.keep_best = false;
+  EXPECT_EQ(checkpoint_disk(settings, 1000).at_once, 3);
+  settings.checkpoint.every = 0;
+  EXPECT_EQ(checkpoint_disk(settings, 1000).at_once, 2);  // the last, and one where a signal asks for it
+  EXPECT_EQ(checkpoint_disk(settings, 1000).total(), 24000);
+}
+
+TEST_F(Retention, TooLittleSpaceIsAnErrorAndPresentCheckpointsCount) {
+  const int64_t available = free_bytes(folder_ / "not/there/yet");
+  EXPECT_GT(available, 0);
+  const CheckpointDisk disk{available / 2, 3};
+  EXPECT_THAT([&] { check_free_space(folder_ / "run", disk); }, ThrowsUserError("but its checkpoints need"));
+  EXPECT_THAT([&] { check_free_space(folder_ / "run", disk); }, ThrowsUserError("checkpoint.keep"));
+  add(1);
+  add(2);
+  check_free_space(folder_.path(), disk);  // one of three is still to come
+}
+
+}  // namespace
+}  // namespace rse
