@@ -116,7 +116,7 @@ struct ArmConfig {
   double learning_rate = 0;
   double decay_learning_rate = 0;
   std::string differs;  // "model.position.method=rope, ..."; empty where the arm is the base
-  bool has_decay() const { return model.position.method == PositionKind::kRse; }
+  bool has_decay() const { return model.position.active().has_decay(); }
 };
 
 struct RunConfig {

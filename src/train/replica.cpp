@@ -4,7 +4,7 @@
 
 #include "core/check.h"
 #include "nn/autocast.h"
-#include "nn/mlm_loss.h"
+#include "nn/objective.h"
 
 namespace rse {
 namespace {
@@ -44,13 +44,13 @@ torch::Tensor Replica::backward(int64_t step, const std::vector<DeviceBatch>& mi
   torch::Tensor total = torch::zeros({}, torch::dtype(torch::kFloat32).device(device_));
   for (size_t micro = 0; micro < micro_batches.size(); ++micro) {
     const DeviceBatch& batch = micro_batches[micro];
-    const DropoutKey key{seed_, static_cast<uint64_t>(step) * micro_batches.size() + micro};
+    const uint64_t global_micro_batch = static_cast<uint64_t>(step) * micro_batches.size() + micro;
     torch::Tensor loss;
     {
       const Bf16Autocast autocast(device_, train_.precision == Precision::kBf16);
-      const torch::Tensor logits =
-          encoder_->forward(batch.input_ids, batch.layout, batch.target_positions, key);
-      loss = masked_lm_nll(logits, batch.target_ids).sum() * share;
+      loss = MaskedLmObjective().loss(
+          *encoder_, {batch.input_ids, batch.layout, batch.target_positions, batch.target_ids}, share,
+          DropoutKey{seed_, global_micro_batch});
     }
     loss.backward();
     total += loss.detach();
