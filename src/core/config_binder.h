@@ -23,13 +23,10 @@
 
 #include "core/check.h"
 #include "core/config_tree.h"
+#include "core/enum_names.h"
 #include "core/key_rules.h"
 
 namespace rse {
-
-// The written names of an enumeration's values.
-template <typename E>
-using EnumNames = std::vector<std::pair<std::string, E>>;
 
 // The values a number may take: [low, high], or open at an end.
 template <typename T>

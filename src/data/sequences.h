@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/config_binder.h"
+#include "core/enum_names.h"
 #include "core/random.h"
 #include "data/batch.h"
 #include "data/masking.h"

@@ -14,6 +14,8 @@
 
 #include "core/config_binder.h"
 #include "core/config_tree.h"
+#include "core/enum_names.h"
+#include "core/key_rules.h"
 #include "data/masking.h"
 #include "data/sequences.h"
 #include "data/token_file.h"

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "core/config_binder.h"
+#include "core/enum_names.h"
 
 namespace rse {
 

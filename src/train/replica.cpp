@@ -5,6 +5,7 @@
 #include "core/check.h"
 #include "nn/autocast.h"
 #include "nn/mlm_loss.h"
+#include "train/global_micro_batch.h"
 
 namespace rse {
 namespace {
@@ -44,7 +45,8 @@ torch::Tensor Replica::backward(int64_t step, const std::vector<DeviceBatch>& mi
   torch::Tensor total = torch::zeros({}, torch::dtype(torch::kFloat32).device(device_));
   for (size_t micro = 0; micro < micro_batches.size(); ++micro) {
     const DeviceBatch& batch = micro_batches[micro];
-    const DropoutKey key{seed_, static_cast<uint64_t>(step) * micro_batches.size() + micro};
+    const int64_t number = global_micro_batch(step, train_.accumulation, static_cast<int64_t>(micro));
+    const DropoutKey key{seed_, static_cast<uint64_t>(number)};
     torch::Tensor loss;
     {
       const Bf16Autocast autocast(device_, train_.precision == Precision::kBf16);
