@@ -254,7 +254,7 @@ std::string list_attention_backends() {
   std::string text =
       fmt::format("cpu: auto = {}; reference = {}\n", describe_backend(Backend::kAuto, torch::kCPU),
                   describe_backend(Backend::kReference, torch::kCPU));
-  const torch::Device cuda(torch::kCUDA, 0);
+  const torch::Device cuda(torch::kCUDA);  // the current one
   if (torch::cuda::is_available()) {
     text += fmt::format("cuda: auto = {}; reference = {}\n", describe_backend(Backend::kAuto, cuda),
                         describe_backend(Backend::kReference, cuda));

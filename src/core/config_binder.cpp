@@ -75,26 +75,32 @@ std::string ConfigBinder::where(const char* key) const {
   return node_->where.empty() ? "default" : node_->where;
 }
 
-const ConfigNode* ConfigBinder::enter(const char* key) {
-  static const ConfigNode kEmpty;
+void ConfigBinder::declare(const char* key, std::string pattern, const KeyRule& rule) {
   known_.push_back(key);
+  if (!reading()) rules_.add(std::move(pattern), rule);
+}
+
+const ConfigNode* ConfigBinder::find(const char* key) const {
+  return node_ == nullptr ? nullptr : node_->find(key);
+}
+
+const ConfigNode* ConfigBinder::enter(const char* key) const {
+  static const ConfigNode kEmpty;
   if (node_ == nullptr) return nullptr;
-  const ConfigNode* value = node_->find(key);
+  const ConfigNode* value = find(key);
   return value == nullptr ? &kEmpty : value;
 }
 
-const ConfigNode* ConfigBinder::scalar(const char* key) {
-  known_.push_back(key);
-  const ConfigNode* value = node_ == nullptr ? nullptr : node_->find(key);
+const ConfigNode* ConfigBinder::scalar(const char* key) const {
+  const ConfigNode* value = find(key);
   if (value != nullptr && value->kind != ConfigNode::Kind::kScalar) {
     throw_user_error("{}: {}: {}: expected a single value", value->where, path(key), shown(*value));
   }
   return value;
 }
 
-const ConfigNode* ConfigBinder::list(const char* key) {
-  known_.push_back(key);
-  const ConfigNode* value = node_ == nullptr ? nullptr : node_->find(key);
+const ConfigNode* ConfigBinder::list(const char* key) const {
+  const ConfigNode* value = find(key);
   if (value != nullptr && value->kind != ConfigNode::Kind::kList) {
     throw_user_error("{}: {}: {}: expected a list, such as [1, 2]", value->where, path(key), shown(*value));
   }
@@ -112,7 +118,8 @@ void ConfigBinder::put_scalar(const char* key, std::string text) {
   put(key, std::move(node));
 }
 
-void ConfigBinder::field(const char* key, bool& value) {
+void ConfigBinder::field(const char* key, bool& value, const KeyRule& rule) {
+  declare(key, path(key), rule);
   if (const ConfigNode* node = scalar(key)) {
     if (node->scalar != "true" && node->scalar != "false") {
       throw_user_error("{}: {}: {}: expected true or false", node->where, path(key), shown(*node));
@@ -122,20 +129,22 @@ void ConfigBinder::field(const char* key, bool& value) {
   if (!reading()) put_scalar(key, value ? "true" : "false");
 }
 
-void ConfigBinder::field(const char* key, int64_t& value, Range<int64_t> range) {
+void ConfigBinder::field(const char* key, int64_t& value, Range<int64_t> range, const KeyRule& rule) {
+  declare(key, path(key), rule);
   if (const ConfigNode* node = scalar(key)) value = parse_number(*node, path(key), range);
   if (!reading()) put_scalar(key, format_number(value));
 }
 
-void ConfigBinder::field(const char* key, double& value, Range<double> range) {
+void ConfigBinder::field(const char* key, double& value, Range<double> range, const KeyRule& rule) {
+  declare(key, path(key), rule);
   if (const ConfigNode* node = scalar(key)) value = parse_number(*node, path(key), range);
   if (!reading()) put_scalar(key, format_number(value));
 }
 
-void ConfigBinder::field(const char* key, std::string& value) {
-  const ConfigNode* node = node_ == nullptr ? nullptr : node_->find(key);
+void ConfigBinder::field(const char* key, std::string& value, const KeyRule& rule) {
+  declare(key, path(key), rule);
+  const ConfigNode* node = find(key);
   if (node != nullptr && node->kind == ConfigNode::Kind::kNull) {
-    known_.push_back(key);
     value.clear();
   } else if ((node = scalar(key)) != nullptr) {
     value = node->scalar;
@@ -152,11 +161,7 @@ ConfigNode number_list(const std::vector<T>& values) {
   for (const T& value : values) {
     ConfigNode item;
     item.kind = ConfigNode::Kind::kScalar;
-    if constexpr (std::is_same_v<T, std::string>) {
-      item.scalar = value;
-    } else {
-      item.scalar = format_number(value);
-    }
+    item.scalar = format_number(value);
     node.items.push_back(std::move(item));
   }
   return node;
@@ -171,30 +176,23 @@ std::vector<T> parse_list(const ConfigNode& node, const std::string& path, const
 
 }  // namespace
 
-void ConfigBinder::field(const char* key, std::vector<int64_t>& value, Range<int64_t> range) {
+void ConfigBinder::field(const char* key, std::vector<int64_t>& value, Range<int64_t> range,
+                         const KeyRule& rule) {
+  declare(key, path(key), rule);
   if (const ConfigNode* node = list(key)) value = parse_list(*node, path(key), range);
   if (!reading()) put(key, number_list(value));
 }
 
-void ConfigBinder::field(const char* key, std::vector<double>& value, Range<double> range) {
+void ConfigBinder::field(const char* key, std::vector<double>& value, Range<double> range,
+                         const KeyRule& rule) {
+  declare(key, path(key), rule);
   if (const ConfigNode* node = list(key)) value = parse_list(*node, path(key), range);
   if (!reading()) put(key, number_list(value));
 }
 
-void ConfigBinder::field(const char* key, std::vector<std::string>& value) {
-  if (const ConfigNode* node = list(key)) {
-    value.clear();
-    for (const ConfigNode& item : node->items) {
-      if (item.kind != ConfigNode::Kind::kScalar) {
-        throw_user_error("{}: {}: {}: expected a word", item.where, path(key), shown(item));
-      }
-      value.push_back(item.scalar);
-    }
-  }
-  if (!reading()) put(key, number_list(value));
-}
-
-void ConfigBinder::choose(const char* key, std::string& value, const std::vector<std::string>& words) {
+void ConfigBinder::choose(const char* key, std::string& value, const std::vector<std::string>& words,
+                          const KeyRule& rule) {
+  declare(key, path(key), rule);
   if (const ConfigNode* node = scalar(key)) {
     if (std::find(words.begin(), words.end(), node->scalar) == words.end()) {
       const std::string near = nearest_word(node->scalar, words);

@@ -6,6 +6,10 @@
 //   };
 //   OptimizerConfig config;  bind_config(tree, config);   // reads; unknown keys are errors
 //   ConfigNode effective = dump_bound(config);              // every key with its value in effect
+//   KeyRules rules = key_rules_of<OptimizerConfig>();       // what may be done to each key
+//
+// The last argument of field(), choice() and group() is the key's rule (core/key_rules.h); that of a group
+// holds for every key below it.
 //
 // Errors are UserErrors: "FILE:LINE: a.b.c: 'value': expected ...". An unknown key names the nearest known
 // one.
@@ -19,6 +23,8 @@
 
 #include "core/check.h"
 #include "core/config_tree.h"
+#include "core/enum_names.h"
+#include "core/key_rules.h"
 
 namespace rse {
 
@@ -50,27 +56,26 @@ Range<T> between(T low, T high) {
 
 class ConfigBinder {
  public:
-  // Reading: `node` is consumed key by key. Dumping: pass nullptr.
+  // Reads from `node`; with nullptr, dumps the values and collects the rules instead.
   ConfigBinder(const ConfigNode* node, std::string prefix);
 
-  void field(const char* key, bool& value);
-  void field(const char* key, int64_t& value, Range<int64_t> range);
-  void field(const char* key, double& value, Range<double> range);
-  void field(const char* key, std::string& value);
-  void field(const char* key, std::vector<int64_t>& value, Range<int64_t> range);
-  void field(const char* key, std::vector<double>& value, Range<double> range);
-  void field(const char* key, std::vector<std::string>& value);
+  void field(const char* key, bool& value, const KeyRule& rule = {});
+  void field(const char* key, int64_t& value, Range<int64_t> range, const KeyRule& rule = {});
+  void field(const char* key, double& value, Range<double> range, const KeyRule& rule = {});
+  void field(const char* key, std::string& value, const KeyRule& rule = {});
+  void field(const char* key, std::vector<int64_t>& value, Range<int64_t> range, const KeyRule& rule = {});
+  void field(const char* key, std::vector<double>& value, Range<double> range, const KeyRule& rule = {});
 
   // An enumeration by its written names.
   template <typename E>
-  void choice(const char* key, E& value, const std::vector<std::pair<std::string, E>>& names) {
+  void choice(const char* key, E& value, const EnumNames<E>& names, const KeyRule& rule = {}) {
     std::vector<std::string> words;
     std::string current;
     for (const auto& [name, item] : names) {
       words.push_back(name);
       if (item == value) current = name;
     }
-    choose(key, current, words);
+    choose(key, current, words, rule);
     for (const auto& [name, item] : names) {
       if (name == current) value = item;
     }
@@ -78,11 +83,13 @@ class ConfigBinder {
 
   // A nested struct with its own bind().
   template <typename T>
-  void group(const char* key, T& nested) {
+  void group(const char* key, T& nested, const KeyRule& rule = {}) {
+    declare(key, path(key) + ".*", rule);
     ConfigBinder inner(enter(key), path(key));
     nested.bind(inner);
     inner.finish();
     if (!reading()) put(key, std::move(inner.dumped_));
+    for (const auto& [pattern, said] : inner.rules_.all()) rules_.add(pattern, said);
   }
 
   // Keys beyond the bound ones are errors. Called by bind_config and group.
@@ -94,12 +101,17 @@ class ConfigBinder {
   std::string path(const char* key) const;
 
   ConfigNode take_dumped() { return std::move(dumped_); }
+  KeyRules take_rules() { return std::move(rules_); }
 
  private:
-  const ConfigNode* enter(const char* key);
-  const ConfigNode* scalar(const char* key);
-  const ConfigNode* list(const char* key);
-  void choose(const char* key, std::string& value, const std::vector<std::string>& words);
+  // Every key is declared before it is looked up.
+  void declare(const char* key, std::string pattern, const KeyRule& rule);
+  const ConfigNode* find(const char* key) const;
+  const ConfigNode* enter(const char* key) const;
+  const ConfigNode* scalar(const char* key) const;
+  const ConfigNode* list(const char* key) const;
+  void choose(const char* key, std::string& value, const std::vector<std::string>& words,
+              const KeyRule& rule);
   void put(const char* key, ConfigNode node);
   void put_scalar(const char* key, std::string text);
 
@@ -107,6 +119,7 @@ class ConfigBinder {
   std::string prefix_;
   std::vector<std::string> known_;
   ConfigNode dumped_;
+  KeyRules rules_;  // collected while dumping
 };
 
 template <typename T>
@@ -122,6 +135,15 @@ ConfigNode dump_bound(const T& config) {
   ConfigBinder binder(nullptr, "");
   copy.bind(binder);
   return binder.take_dumped();
+}
+
+// The rules that T's bind() states, in the order in which it binds.
+template <typename T>
+KeyRules key_rules_of() {
+  T defaults;
+  ConfigBinder binder(nullptr, "");
+  defaults.bind(binder);
+  return binder.take_rules();
 }
 
 }  // namespace rse

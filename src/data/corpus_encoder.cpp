@@ -7,9 +7,9 @@
 #include <thread>
 #include <vector>
 
+#include "core/bounded_queue.h"
 #include "core/check.h"
 #include "core/utf8.h"
-#include "data/bounded_queue.h"
 #include "data/text_segments.h"
 
 namespace rse {

@@ -7,6 +7,11 @@
 
 namespace rse {
 
+const EnumNames<Packing>& packing_names() {
+  static const EnumNames<Packing> kNames = {{"packed", Packing::kPacked}, {"document", Packing::kDocument}};
+  return kNames;
+}
+
 SequenceSet::SequenceSet(const TokenFile& file, int64_t seq_len, Packing packing, int64_t min_tokens)
     : file_(file), seq_len_(seq_len), packing_(packing), min_tokens_(min_tokens) {
   if (seq_len < 1) throw_user_error("sequence length {}: expected at least 1", seq_len);

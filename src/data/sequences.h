@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/enum_names.h"
 #include "core/random.h"
 #include "data/batch.h"
 #include "data/masking.h"
@@ -18,6 +19,7 @@
 namespace rse {
 
 enum class Packing { kPacked, kDocument };
+const EnumNames<Packing>& packing_names();  // packed, document
 
 class SequenceSet {
  public:

@@ -228,7 +228,7 @@ int run_eval_command(const EvalCommand& command) {
   const EvalPlan plan = make_eval_plan(command, run, file);
   const EvaluationFolder output(run.folder, command.output);
   configure_torch(plan.train);
-  const ForwardSettings forward{command.batch_tokens, resolve_device(plan.train.device),
+  const ForwardSettings forward{command.batch_tokens, resolve_device(plan.train.device, "--device"),
                                 plan.train.precision == Precision::kBf16};
   file.verify();
   const LengthProtocol protocol(file, plan.protocol);

@@ -48,7 +48,7 @@ int64_t positive(const char* flag, const std::optional<int64_t>& value) {
 
 // The value that `text` names.
 template <typename E>
-E choose(const char* flag, const std::string& text, const std::vector<std::pair<std::string, E>>& names) {
+E choose(const char* flag, const std::string& text, const EnumNames<E>& names) {
   std::vector<std::string> known;
   for (const auto& [name, value] : names) {
     if (name == text) return value;
@@ -168,12 +168,10 @@ std::string choose_beyond(const EvalCommand& command, int64_t trained, int64_t l
 }
 
 TrainConfig choose_device(const EvalCommand& command, TrainConfig train) {
-  train.device = choose<DeviceChoice>(
-      "--device", command.device,
-      {{"auto", DeviceChoice::kAuto}, {"cpu", DeviceChoice::kCpu}, {"cuda", DeviceChoice::kCuda}});
-  train.precision = choose<Precision>(
-      "--precision", command.precision,
-      {{"auto", train.precision}, {"float32", Precision::kFloat32}, {"bf16", Precision::kBf16}});
+  train.device = choose("--device", command.device, device_choice_names());
+  EnumNames<Precision> precisions = {{"auto", train.precision}};  // that of the run
+  precisions.insert(precisions.end(), precision_names().begin(), precision_names().end());
+  train.precision = choose("--precision", command.precision, precisions);
   if (command.threads < 0 || command.threads > 1024) {
     throw_user_error("--threads: '{}': expected 0 to 1024", command.threads);
   }

@@ -14,74 +14,68 @@ std::string value_text(const ConfigNode& node) {
   return fmt::format("[{}]", fmt::join(items, ", "));
 }
 
-using Leaves = std::vector<std::pair<std::string, std::string>>;  // key, value
+struct Leaf {
+  std::string key, value;
+  KeyRule rule;
+};
 
-void collect_leaves(const ConfigNode& node, const std::string& path, Leaves& out) {
+// arm: "arms.NAME.", or empty for the base settings.
+void collect_leaves(const ConfigNode& node, const std::string& arm, const std::string& path,
+                    std::vector<Leaf>& out) {
   if (node.kind != ConfigNode::Kind::kMap) {
-    out.emplace_back(path, value_text(node));
+    out.push_back({arm + path, value_text(node), run_key_rules().at(path)});
     return;
   }
   for (const auto& [key, value] : node.entries) {
-    collect_leaves(value, path.empty() ? key : path + "." + key, out);
+    collect_leaves(value, arm, path.empty() ? key : path + "." + key, out);
   }
 }
 
 // The run's keys in effect: the base settings, the arms' names, and each arm's own.
-Leaves leaves_of(const RunConfig& config) {
-  Leaves leaves;
-  collect_leaves(dump_bound(config.base), "", leaves);
+std::vector<Leaf> leaves_of(const RunConfig& config) {
+  std::vector<Leaf> leaves;
+  collect_leaves(dump_bound(config.base), "", "", leaves);
   std::vector<std::string> names;
   for (const ArmConfig& arm : config.arms) names.push_back(arm.name);
-  leaves.emplace_back("arms", fmt::format("{}", fmt::join(names, ", ")));
+  leaves.push_back({"arms", fmt::format("{}", fmt::join(names, ", ")), run_key_rules().at("arms")});
   for (const ArmConfig& arm : config.arms) {
-    const std::string path = "arms." + arm.name;
-    collect_leaves(dump_bound(arm.model), path + ".model", leaves);
-    leaves.emplace_back(path + ".train.learning_rate", fmt::format("{}", arm.learning_rate));
-    leaves.emplace_back(path + ".train.decay_learning_rate", fmt::format("{}", arm.decay_learning_rate));
+    const std::string prefix = "arms." + arm.name + ".";
+    collect_leaves(dump_bound(arm.model), prefix, "model", leaves);
+    for (const auto& [key, rate] : {std::pair("train.learning_rate", arm.learning_rate),
+                                    std::pair("train.decay_learning_rate", arm.decay_learning_rate)}) {
+      leaves.push_back({prefix + key, fmt::format("{}", rate), run_key_rules().at(key)});
+    }
   }
   return leaves;
-}
-
-bool changes_nothing_trained(const std::string& key) {
-  return key.starts_with("logging.") || key.starts_with("checkpoint.") || key == "output" ||
-         key == "train.peak_tflops" || key == "data.train" ||
-         key == "data.valid";  // their content is compared
-}
-
-// What to warn of, for a key that may change at a price; "" for the others.
-std::string price_of(const std::string& key) {
-  if (key == "train.steps") return "the schedule is a function of it, so learning rates differ from here on";
-  if (key == "train.device" || key == "train.threads") return "results may differ in the last bits";
-  return "";
 }
 
 }  // namespace
 
 std::vector<ConfigChange> config_changes(const RunConfig& before, const RunConfig& after) {
   std::map<std::string, std::string> old;
-  for (auto& [key, value] : leaves_of(before)) old[key] = value;
+  for (const Leaf& leaf : leaves_of(before)) old[leaf.key] = leaf.value;
   std::vector<ConfigChange> changes;
-  for (const auto& [key, value] : leaves_of(after)) {
-    const auto found = old.find(key);
+  for (const Leaf& leaf : leaves_of(after)) {
+    const auto found = old.find(leaf.key);
     const std::string old_value = found == old.end() ? "(not set)" : found->second;
-    if (old_value != value) changes.push_back({key, old_value, value});
+    if (old_value != leaf.value) changes.push_back({leaf.key, old_value, leaf.value, leaf.rule});
   }
   return changes;  // a key that only `before` has belongs to an arm, and "arms" differs then
 }
 
 std::vector<std::string> check_config_changes(const RunConfig& before, const RunConfig& after) {
   std::vector<std::string> warnings;
-  for (const auto& [key, old_value, new_value] : config_changes(before, after)) {
-    if (changes_nothing_trained(key)) continue;
-    const std::string price = price_of(key);
-    if (price.empty()) {
+  for (const ConfigChange& change : config_changes(before, after)) {
+    if (!change.rule.resume_may_change) {
       throw_user_error(
-          "{}: {}: '{}', but the run was trained with '{}' ({}): a resumed run may change train.steps, "
-          "train.device, train.threads, train.peak_tflops, data.train and data.valid (to the same tokens "
-          "elsewhere), logging.*, checkpoint.* and output only",
-          after.source.string(), key, new_value, old_value, before.source.string());
+          "{}: {}: '{}', but the run was trained with '{}' ({}): a resumed run may change {} only",
+          after.source.string(), change.key, change.after, change.before, before.source.string(),
+          run_key_rules().list(&KeyRule::resume_may_change));
     }
-    warnings.push_back(fmt::format("{} changed from '{}' to '{}': {}", key, old_value, new_value, price));
+    const std::string price = change.rule.resume_price;
+    if (price.empty()) continue;
+    warnings.push_back(
+        fmt::format("{} changed from '{}' to '{}': {}", change.key, change.before, change.after, price));
   }
   return warnings;
 }

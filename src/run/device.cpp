@@ -24,12 +24,13 @@ int64_t allocated_bytes(const torch::Device& device, bool peak) {
 
 }  // namespace
 
-torch::Device resolve_device(DeviceChoice choice) {
+torch::Device resolve_device(DeviceChoice choice, const char* asked_by) {
   const bool available = choice != DeviceChoice::kCpu && torch::cuda::is_available();
   if (choice == DeviceChoice::kCuda && !available) {
-    throw_user_error("train.device: 'cuda': no CUDA device is available here; expected cpu or auto");
+    throw_user_error("{}: 'cuda': no CUDA device is available here; expected cpu or auto", asked_by);
   }
-  return available ? torch::Device(torch::kCUDA, 0) : torch::Device(torch::kCPU);
+  if (!available) return torch::kCPU;
+  return {torch::kCUDA, at::accelerator::getDeviceIndex()};
 }
 
 void configure_torch(const TrainConfig& config) {

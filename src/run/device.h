@@ -12,8 +12,9 @@
 
 namespace rse {
 
-// kAuto: CUDA where there is one. UserError where CUDA is asked for and absent.
-torch::Device resolve_device(DeviceChoice choice);
+// The current CUDA device or the CPU; kAuto: CUDA where there is one. UserError where CUDA is asked for and
+// absent. asked_by: the key or flag that made the choice ("train.device", "--device"), for the message.
+torch::Device resolve_device(DeviceChoice choice, const char* asked_by);
 
 // Sets LibTorch's threads (0: unchanged) and deterministic algorithms; before the first CUDA call.
 void configure_torch(const TrainConfig& config);

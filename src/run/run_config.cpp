@@ -16,10 +16,19 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kMany = int64_t{1} << 40;
 
-// Keys that an arm may override, and what lies below them.
-bool may_differ(const std::string& path) {
-  return path.starts_with("model.") || path == "train.learning_rate" || path == "train.decay_learning_rate";
-}
+// What may be done to a key beyond setting it for a new run (core/key_rules.h).
+constexpr KeyRule kOverriddenByArms{.arm_may_override = true};
+constexpr KeyRule kDiffersWhenCombined{.combined_may_differ = true};
+// Nothing that is trained or measured depends on the key.
+constexpr KeyRule kChangesNothing{.resume_may_change = true, .combined_may_differ = true};
+constexpr KeyRule kSameTokens{
+    .resume_may_change = true, .condition = "to the same tokens elsewhere", .combined_may_differ = true};
+constexpr KeyRule kChangesLastBits{.resume_may_change = true,
+                                   .resume_price = "results may differ in the last bits",
+                                   .combined_may_differ = true};
+constexpr KeyRule kChangesSchedule{
+    .resume_may_change = true,
+    .resume_price = "the schedule is a function of it, so learning rates differ from here on"};
 
 // Every leaf of an arm's override as "a.b=c"; a key that would make arms unequal is an error.
 void collect_overrides(const ConfigNode& node, const std::string& arm, const std::string& path,
@@ -31,11 +40,10 @@ void collect_overrides(const ConfigNode& node, const std::string& arm, const std
     return;
   }
   if (path.empty() && node.kind == ConfigNode::Kind::kNull) return;
-  if (!may_differ(path)) {
-    throw_user_error(
-        "{}: arms.{}.{}: an arm may override model.*, train.learning_rate and train.decay_learning_rate; "
-        "everything else is the same for all arms",
-        node.where, arm, path.empty() ? "(value)" : path);
+  if (!run_key_rules().at(path).arm_may_override) {
+    throw_user_error("{}: arms.{}.{}: an arm may override {}; everything else is the same for all arms",
+                     node.where, arm, path.empty() ? "(value)" : path,
+                     run_key_rules().list(&KeyRule::arm_may_override));
   }
   out.push_back(path + "=" + (node.kind == ConfigNode::Kind::kScalar ? node.scalar : "..."));
 }
@@ -79,11 +87,22 @@ ArmConfig make_arm(const ConfigNode& base, const std::string& name, const Config
 
 }  // namespace
 
+const EnumNames<Precision>& precision_names() {
+  static const EnumNames<Precision> kNames = {{"float32", Precision::kFloat32}, {"bf16", Precision::kBf16}};
+  return kNames;
+}
+
+const EnumNames<DeviceChoice>& device_choice_names() {
+  static const EnumNames<DeviceChoice> kNames = {
+      {"auto", DeviceChoice::kAuto}, {"cpu", DeviceChoice::kCpu}, {"cuda", DeviceChoice::kCuda}};
+  return kNames;
+}
+
 void DataConfig::bind(ConfigBinder& b) {
-  b.field("train", train);
-  b.field("valid", valid);
+  b.field("train", train, kSameTokens);
+  b.field("valid", valid, kSameTokens);
   b.field("seq_len", seq_len, between<int64_t>(1, int64_t{1} << 24));
-  b.choice("packing", packing, {{"packed", Packing::kPacked}, {"document", Packing::kDocument}});
+  b.choice("packing", packing, packing_names());
   b.field("min_tokens", min_tokens, between<int64_t>(1, int64_t{1} << 24));
   b.group("mask", mask);
   if (b.reading() && packing == Packing::kDocument && min_tokens > seq_len) {
@@ -93,25 +112,26 @@ void DataConfig::bind(ConfigBinder& b) {
 }
 
 void TrainConfig::bind(ConfigBinder& b) {
-  b.field("steps", steps, between<int64_t>(1, int64_t{1} << 24));
+  b.field("steps", steps, between<int64_t>(1, int64_t{1} << 24), kChangesSchedule);
   b.field("batch_size", batch_size, between<int64_t>(1, int64_t{1} << 20));
   b.field("accumulation", accumulation, between<int64_t>(1, int64_t{1} << 20));
-  b.field("seeds", seeds, between<int64_t>(0, kMany));
-  b.field("learning_rate", learning_rate, Range<double>{0.0, 1e6, true, false});
-  b.field("decay_learning_rate", decay_learning_rate, Range<double>{0.0, 1e6, true, false});
+  b.field("seeds", seeds, between<int64_t>(0, kMany), kDiffersWhenCombined);
+  b.field("learning_rate", learning_rate, Range<double>{0.0, 1e6, true, false}, kOverriddenByArms);
+  b.field("decay_learning_rate", decay_learning_rate, Range<double>{0.0, 1e6, true, false},
+          kOverriddenByArms);
   b.field("weight_decay", weight_decay, between(0.0, 1e3));
   b.field("betas", betas, Range<double>{0.0, 1.0, false, true});
   b.field("eps", eps, Range<double>{0.0, 1.0, true, false});
-  b.choice("schedule", schedule, {{"linear", ScheduleShape::kLinear}, {"cosine", ScheduleShape::kCosine}});
+  b.choice("schedule", schedule, schedule_shape_names());
   b.field("warmup_steps", warmup_steps, between<int64_t>(0, int64_t{1} << 24));
   b.field("min_lr", min_lr, between(0.0, 1.0));
   b.field("clip_norm", clip_norm, between(0.0, 1e12));
-  b.choice("precision", precision, {{"float32", Precision::kFloat32}, {"bf16", Precision::kBf16}});
-  b.choice("device", device,
-           {{"auto", DeviceChoice::kAuto}, {"cpu", DeviceChoice::kCpu}, {"cuda", DeviceChoice::kCuda}});
-  b.field("threads", threads, between<int64_t>(0, 1024));  // with 2048, LibTorch's OpenMP overruns a stack
+  b.choice("precision", precision, precision_names());
+  b.choice("device", device, device_choice_names(), kChangesLastBits);
+  b.field("threads", threads, between<int64_t>(0, 1024),
+          kChangesLastBits);  // with 2048, LibTorch's OpenMP overruns a stack
   b.field("deterministic", deterministic);
-  b.field("peak_tflops", peak_tflops, between(0.0, 1e9));
+  b.field("peak_tflops", peak_tflops, between(0.0, 1e9), kChangesNothing);
   if (!b.reading()) return;
   if (betas.size() != 2) {
     throw_user_error("{}: {}: {} values: expected two, such as [0.9, 0.98]", b.where("betas"),
@@ -149,13 +169,13 @@ void CheckpointConfig::bind(ConfigBinder& b) {
 }
 
 void RunSettings::bind(ConfigBinder& b) {
-  b.group("model", model);
+  b.group("model", model, kOverriddenByArms);
   b.group("data", data);
   b.group("train", train);
   b.group("validation", validation);
-  b.group("logging", logging);
-  b.group("checkpoint", checkpoint);
-  b.field("output", output);
+  b.group("logging", logging, kChangesNothing);
+  b.group("checkpoint", checkpoint, kChangesNothing);
+  b.field("output", output, kChangesNothing);
   if (!b.reading()) return;
   if (train.batch_size > std::numeric_limits<int32_t>::max() / data.seq_len) {
     throw_user_error(
@@ -163,6 +183,11 @@ void RunSettings::bind(ConfigBinder& b) {
         "tokens",
         b.where("train"), train.batch_size, std::numeric_limits<int32_t>::max() / data.seq_len, data.seq_len);
   }
+}
+
+const KeyRules& run_key_rules() {
+  static const KeyRules kRules = key_rules_of<RunSettings>();
+  return kRules;
 }
 
 std::string RunConfig::dump() const {

@@ -2,9 +2,9 @@
 //
 // Sections: model (nn/model_config.h), data, train, validation, logging, checkpoint, output, and arms: a map
 // of NAME -> overrides. An arm is the base tree merged with its override, so that messages name the file and
-// line; only keys that leave the comparison fair may be overridden (evaluation.md section 1): model.*,
-// train.learning_rate and train.decay_learning_rate. Without arms there is one, named after its position
-// method. Order of calls: load_run_config() -> resolve_vocabulary() once the token files are open.
+// line; only keys that leave the comparison fair may be overridden (evaluation.md section 1), as said where
+// each key is bound (run_key_rules()). Without arms there is one, named after its position method. Order of
+// calls: load_run_config() -> resolve_vocabulary() once the token files are open.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,8 @@
 
 #include "core/config_binder.h"
 #include "core/config_tree.h"
+#include "core/enum_names.h"
+#include "core/key_rules.h"
 #include "data/masking.h"
 #include "data/sequences.h"
 #include "data/token_file.h"
@@ -43,6 +45,8 @@ struct AdamWOptions {
 
 enum class Precision { kFloat32, kBf16 };
 enum class DeviceChoice { kAuto, kCpu, kCuda };
+const EnumNames<Precision>& precision_names();         // float32, bf16
+const EnumNames<DeviceChoice>& device_choice_names();  // auto, cpu, cuda
 
 struct TrainConfig {
   int64_t steps = 1000;
@@ -109,6 +113,10 @@ struct RunSettings {
   std::string output;  // run folder; empty: runs/<configuration's name>
   void bind(ConfigBinder& b);
 };
+
+// What may be done to each key of RunSettings: on resume, by an arm, between combined evaluations. Every key
+// that two configurations differ in is asked for here.
+const KeyRules& run_key_rules();
 
 struct ArmConfig {
   std::string name;

@@ -6,6 +6,12 @@
 
 namespace rse {
 
+const EnumNames<ScheduleShape>& schedule_shape_names() {
+  static const EnumNames<ScheduleShape> kNames = {{"linear", ScheduleShape::kLinear},
+                                                  {"cosine", ScheduleShape::kCosine}};
+  return kNames;
+}
+
 double Schedule::factor(int64_t step) const {
   if (step < warmup_steps) return static_cast<double>(step + 1) / static_cast<double>(warmup_steps);
   const auto decaying = static_cast<double>(std::max<int64_t>(1, steps - warmup_steps));

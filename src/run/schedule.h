@@ -3,9 +3,12 @@
 
 #include <cstdint>
 
+#include "core/enum_names.h"
+
 namespace rse {
 
 enum class ScheduleShape { kLinear, kCosine };
+const EnumNames<ScheduleShape>& schedule_shape_names();  // linear, cosine
 
 struct Schedule {
   ScheduleShape shape = ScheduleShape::kLinear;

@@ -4,15 +4,12 @@
 // Order of calls: BatchSource -> next() until finished; batches come by step, and within a step by seed.
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <exception>
-#include <memory>
-#include <mutex>
 #include <thread>
 #include <vector>
 
+#include "core/bounded_queue.h"
 #include "data/batch.h"
 #include "data/masking.h"
 #include "data/sequences.h"
@@ -36,7 +33,8 @@ struct BatchPlan {
   MaskingConfig masking;
 };
 
-// Step `step` of `seed` takes sequences step * accumulation * batch_size and on, in the seed's order.
+// The micro-batches of `step` for `seed`: each takes sequences global_micro_batch() * batch_size and on, in
+// the seed's order.
 StepBatch make_step_batch(const TokenFile& file, const SequenceSet& set, const BatchPlan& plan, uint64_t seed,
                           int64_t step);
 
@@ -49,7 +47,8 @@ class BatchSource {
   BatchSource(const BatchSource&) = delete;
   BatchSource& operator=(const BatchSource&) = delete;
 
-  // The next batch; never called beyond the last. Rethrows what the thread met.
+  // The next batch; never called beyond the last. Rethrows what stopped the thread, after the batches that
+  // were ready before it.
   StepBatch next();
 
  private:
@@ -58,12 +57,9 @@ class BatchSource {
   const TokenFile& file_;
   const SequenceSet& set_;
   const BatchPlan plan_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<StepBatch> ready_;
-  std::exception_ptr failure_;
-  bool stopping_ = false;
-  std::thread thread_;  // last: it uses all of the above
+  BoundedQueue<StepBatch> ready_;
+  std::exception_ptr failure_;  // set before ready_ is closed
+  std::thread thread_;          // last: it uses all of the above
 };
 
 }  // namespace rse

@@ -5,6 +5,7 @@
 #include "core/check.h"
 #include "nn/autocast.h"
 #include "nn/objective.h"
+#include "train/global_micro_batch.h"
 
 namespace rse {
 namespace {
@@ -44,13 +45,13 @@ torch::Tensor Replica::backward(int64_t step, const std::vector<DeviceBatch>& mi
   torch::Tensor total = torch::zeros({}, torch::dtype(torch::kFloat32).device(device_));
   for (size_t micro = 0; micro < micro_batches.size(); ++micro) {
     const DeviceBatch& batch = micro_batches[micro];
-    const uint64_t global_micro_batch = static_cast<uint64_t>(step) * micro_batches.size() + micro;
+    const int64_t number = global_micro_batch(step, train_.accumulation, static_cast<int64_t>(micro));
     torch::Tensor loss;
     {
       const Bf16Autocast autocast(device_, train_.precision == Precision::kBf16);
       loss = MaskedLmObjective().loss(
           *encoder_, {batch.input_ids, batch.layout, batch.target_positions, batch.target_ids}, share,
-          DropoutKey{seed_, global_micro_batch});
+          DropoutKey{seed_, static_cast<uint64_t>(number)});
     }
     loss.backward();
     total += loss.detach();

@@ -2,8 +2,8 @@
 //
 // Order of calls: Replica -> update() each step -> read() of the pending update, at most a step later, so
 // that the host need not wait for the device. Invariant: the state is the parameters, the optimizer's state
-// and the counters; every random draw is keyed by (seed, step), so a replica with loaded state continues as
-// if it had never stopped.
+// and the counters; every random draw is keyed by the seed and global_micro_batch(), so a replica with loaded
+// state continues as if it had never stopped.
 #pragma once
 
 #include <torch/torch.h>

@@ -168,7 +168,8 @@ int run_train_command(const TrainCommand& command) {
   if (command.resume && !source) source = find_run(config.base.output);
   spdlog::info("configuration read from {}", config.source.string());
   configure_torch(config.base.train);
-  const torch::Device device = resolve_device(config.base.train.device);
+  const torch::Device device =
+      resolve_device(config.base.train.device, command.device.empty() ? "train.device" : "--device");
   const TokenFile train_file = open_token_file(config.base.data.train, "data.train");
   const TokenFile valid_file = open_token_file(config.base.data.valid, "data.valid");
   resolve_vocabulary(config, train_file, valid_file);

@@ -6,10 +6,8 @@
 #include <cmath>
 
 #include "core/check.h"
-#include "core/logging.h"
 #include "eval/device_batch.h"
-#include "run/checkpoint.h"
-#include "run/retention.h"
+#include "run/arm_report.h"
 
 namespace rse {
 namespace {
@@ -77,7 +75,6 @@ void Trainer::restore(const std::filesystem::path& checkpoint, const TrainerStat
 }
 
 void Trainer::begin(const std::filesystem::path& run_folder) {
-  const RunSettings& base = config_.base;
   std::vector<Replica*> first_seed = replicas();
   first_seed.resize(config_.arms.size());
   log_run_header(config_, device_description_, train_file_, valid_file_, first_seed);
@@ -86,15 +83,7 @@ void Trainer::begin(const std::filesystem::path& run_folder) {
                  device_description_.name);
     progress_.device = device_description_.name;
   }
-  metrics_ = std::make_unique<MetricsLog>(run_folder, base.logging.tensorboard, progress_.step,
-                                          progress_.metrics_bytes);
-  const std::vector<int64_t> present = complete_checkpoints(run_folder);
-  const bool best_is_there =
-      progress_.best && std::binary_search(present.begin(), present.end(), progress_.best->step);
-  if (!base.checkpoint.keep_best || !best_is_there) progress_.best.reset();
-  prune(run_folder);  // what a killed process did not get to
-  start_seconds_ = now_seconds();
-  start_step_ = progress_.step;
+  writer_ = std::make_unique<RunWriter>(run_folder, config_, device_description_, progress_);
 }
 
 std::vector<ReplicaSummary> Trainer::run(const std::filesystem::path& run_folder,
@@ -113,16 +102,16 @@ std::vector<ReplicaSummary> Trainer::run(const std::filesystem::path& run_folder
     if (due(base.logging.every)) log_decays();
     complete = !due(base.validation.every) || validate();
     if (progress_.step < base.train.steps && this->stop_requested()) complete = false;
-    if (!complete || due(base.checkpoint.every)) save(run_folder);
+    if (!complete || due(base.checkpoint.every)) save();
   }
   if (!complete) {
     throw Interrupted(fmt::format("as asked, after step {} of {}, which is saved; --resume goes on from it",
                                   progress_.step, base.train.steps));
   }
-  return finish(run_folder);
+  return finish();
 }
 
-std::vector<ReplicaSummary> Trainer::finish(const std::filesystem::path& run_folder) {
+std::vector<ReplicaSummary> Trainer::finish() {
   const double entropy = valid_file_.unigram_entropy();  // what the validation NLL is compared with
   std::vector<ReplicaSummary> summaries;
   for (size_t i = 0; i < replicas_.size(); ++i) {
@@ -130,10 +119,8 @@ std::vector<ReplicaSummary> Trainer::finish(const std::filesystem::path& run_fol
                                   replicas_[i]->counters.validation_nll.value(), entropy,
                                   device_description_.peak_flops));
   }
-  write_summary(run_folder / "summary.json", summaries, entropy, device_description_);
-  spdlog::info("{} steps in {}\n{}", progress_.step - start_step_,
-               format_duration(now_seconds() - start_seconds_), summary_table(summaries, entropy));
-  metrics_.reset();
+  writer_->summary(summaries, entropy, progress_.step);
+  writer_.reset();
   return summaries;
 }
 
@@ -165,29 +152,19 @@ void Trainer::drain(size_t leave) {
 }
 
 void Trainer::record(Replica& replica, const UpdateResult& result) {
-  metrics_->update(replica, result);
-  if (result.skipped) {
-    spdlog::warn("step {}: {}: loss {} and gradient norm {} are not both finite: update skipped ({} so far)",
-                 result.step + 1, replica.label(), result.loss, result.grad_norm, replica.counters.skipped);
-  }
+  writer_->update(replica, result);
   if (replica.counters.skipped_in_a_row >= kMaxSkippedInARow) fail(replica);
-  const int64_t steps = config_.base.train.steps;
-  if (!hits(result.step + 1, config_.base.logging.every, steps)) return;
+  if (!hits(result.step + 1, config_.base.logging.every, config_.base.train.steps)) return;
   size_t arm = 0;
   while (config_.arms[arm].name != replica.arm().name) ++arm;
-  const double seconds_a_step =
-      (now_seconds() - start_seconds_) / static_cast<double>(result.step + 1 - start_step_);
-  spdlog::info(
-      "{}", progress_line(replica, result, steps, costs_[arm].flop_per_token, device_description_.peak_flops,
-                          seconds_a_step * static_cast<double>(steps - result.step - 1)));
+  writer_->log_progress(replica, result, costs_[arm].flop_per_token);
 }
 
 void Trainer::fail(const Replica& replica) {
-  metrics_->flush();
+  writer_->flush();
   throw TrainingFailed(
       fmt::format("arm {}, seed {}: loss or gradients were not finite in {} updates in a row, up to step {}: "
-                  "the run ends. A lower "
-                  "learning rate, a longer warm-up or precision float32 may help",
+                  "the run ends. A lower learning rate, a longer warm-up or precision float32 may help",
                   replica.arm().name, replica.seed(), kMaxSkippedInARow, replica.counters.step));
 }
 
@@ -199,9 +176,9 @@ void Trainer::log_decays() {
   drain(0);
   for (const auto& replica : replicas_) {
     const torch::Tensor lambda = replica->encoder()->position().decays();
-    if (lambda.defined()) metrics_->decay(*replica, progress_.step, lambda);
+    if (lambda.defined()) writer_->decays(*replica, progress_.step, lambda);
   }
-  metrics_->flush();
+  writer_->flush();
 }
 
 bool Trainer::validate() {
@@ -221,13 +198,10 @@ bool Trainer::validate() {
   for (size_t i = 0; i < replicas_.size(); ++i) {
     Replica& replica = *replicas_[i];
     replica.counters.validation_nll = results[i].mean_nll;
-    metrics_->validation(replica, progress_.step, results[i].mean_nll, results[i].targets);
-    spdlog::info("step {}/{} {} seed {}: validation NLL {:.4f} ({} targets, window {})", progress_.step,
-                 config_.base.train.steps, replica.arm().name, replica.seed(), results[i].mean_nll,
-                 results[i].targets, settings.window);
+    writer_->validation(replica, progress_.step, results[i]);
   }
   progress_.validation_step = progress_.step;
-  metrics_->flush();
+  writer_->flush();
   return true;
 }
 
@@ -240,21 +214,12 @@ void Trainer::rank_checkpoint() {
   progress_.best = {progress_.step, mean};
 }
 
-void Trainer::save(const std::filesystem::path& run_folder) {
+void Trainer::save() {
   drain(0);
   rank_checkpoint();
-  progress_.metrics_bytes = metrics_->sync();
   std::vector<ReplicaSnapshot> snapshots;
   for (const auto& replica : replicas_) snapshots.push_back(replica->snapshot());
-  const auto folder =
-      save_checkpoint(run_folder, progress_, snapshots, config_.dump(), train_file_.tokenizer_model());
-  spdlog::info("step {}: checkpoint {}", progress_.step, folder.string());
-  prune(run_folder);
-}
-
-void Trainer::prune(const std::filesystem::path& run_folder) const {
-  const auto best = progress_.best ? std::optional(progress_.best->step) : std::nullopt;
-  remove_old_checkpoints(run_folder, config_.base.checkpoint.keep, best);
+  writer_->checkpoint(progress_, snapshots, train_file_.tokenizer_model());
 }
 
 }  // namespace rse

@@ -23,9 +23,9 @@
 #include "run/run_config.h"
 #include "run/trainer_state.h"
 #include "train/batch_source.h"
-#include "train/metrics.h"
 #include "train/replica.h"
 #include "train/report.h"
+#include "train/run_writer.h"
 
 namespace rse {
 
@@ -82,9 +82,8 @@ class Trainer {
   bool validate();
   // Makes the checkpoint of this step the best one, where its validation says so.
   void rank_checkpoint();
-  void save(const std::filesystem::path& run_folder);
-  void prune(const std::filesystem::path& run_folder) const;
-  std::vector<ReplicaSummary> finish(const std::filesystem::path& run_folder);
+  void save();
+  std::vector<ReplicaSummary> finish();
 
   RunConfig config_;
   const TokenFile& train_file_;
@@ -94,13 +93,11 @@ class Trainer {
   SequenceSet sequences_;
   EvaluationSet validation_set_;
   std::vector<std::unique_ptr<Replica>> replicas_;
-  std::vector<ModelReport> costs_;       // an arm
-  std::unique_ptr<MetricsLog> metrics_;  // during run()
+  std::vector<ModelReport> costs_;     // an arm
+  std::unique_ptr<RunWriter> writer_;  // during run()
   std::function<bool()> stop_requested_;
   std::queue<InFlight> in_flight_;
   RunProgress progress_;  // its step counts updates that every replica has made or has in flight
-  double start_seconds_ = 0;
-  int64_t start_step_ = 0;
 };
 
 }  // namespace rse

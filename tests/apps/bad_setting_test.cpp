@@ -97,7 +97,7 @@ INSTANTIATE_TEST_SUITE_P(Train, BadTrainCommand, testing::ValuesIn(kCases), case
 TEST_F(BadInput, CudaAskedForAndAbsent) {
   write_run();
   expect_user_error(RSE_TRAIN_PROGRAM, "--log-level error --config run.yaml --output run --device cuda",
-                    {"train.device: 'cuda': no CUDA device"}, "CUDA_VISIBLE_DEVICES=");
+                    {"--device: 'cuda': no CUDA device"}, "CUDA_VISIBLE_DEVICES=");
 }
 
 TEST_F(BadInput, ARunFolderThatHoldsARun) {

@@ -146,6 +146,34 @@ TEST(Config, OverridesWinAndSayWhereTheyCameFrom) {
               ThrowsUserError("a key of 129 bytes"));
 }
 
+struct Ruled {
+  Inner open, closed;
+  int64_t steps = 1;
+  Color color = Color::kRed;
+  void bind(ConfigBinder& b) {
+    b.group("open", open, {.arm_may_override = true});
+    b.group("closed", closed);
+    b.field("steps", steps, at_least<int64_t>(1), {.resume_may_change = true, .resume_price = "it costs"});
+    b.choice("color", color, {{"red", Color::kRed}, {"green", Color::kGreen}},
+             {.resume_may_change = true, .condition = "if dark"});
+  }
+};
+
+TEST(Config, ARuleIsSaidWhereTheKeyIsBoundAndHoldsBelowAGroup) {
+  const KeyRules rules = key_rules_of<Ruled>();
+  EXPECT_TRUE(rules.at("open.rate").arm_may_override);
+  EXPECT_TRUE(rules.at("open.unknown").arm_may_override);
+  for (const char* key : {"open", "opened.rate", "closed.rate", "steps", "steps.x", "unknown", ""}) {
+    EXPECT_FALSE(rules.at(key).arm_may_override) << key;
+  }
+  EXPECT_TRUE(rules.at("steps").resume_may_change);
+  EXPECT_STREQ(rules.at("steps").resume_price, "it costs");
+  EXPECT_FALSE(rules.at("open.rate").resume_may_change);
+  EXPECT_EQ(rules.list(&KeyRule::resume_may_change), "steps and color (if dark)");
+  EXPECT_EQ(rules.list(&KeyRule::arm_may_override), "open.*");
+  EXPECT_EQ(rules.list(&KeyRule::combined_may_differ), "nothing");
+}
+
 TEST(Config, ABareNameThatIsNowhereListsThePlaces) {
   EXPECT_THAT([] { find_config("no_such_config.yaml"); },
               ThrowsUserError("share/rse/configs/no_such_config.yaml"));

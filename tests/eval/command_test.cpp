@@ -235,6 +235,9 @@ TEST_F(EvalCommandTest, BadFlagsEndBeforeAnythingIsWritten) {
   expect_error([](C& c) { c.mask_seed = -1; }, "--mask-seed: '-1'");
   expect_error([](C& c) { c.threads = -1; }, "--threads: '-1'");
   expect_error([](C& c) { c.device = "gpu"; }, "--device: 'gpu': expected one of auto, cpu, cuda");
+  if (!torch::cuda::is_available()) {
+    expect_error([](C& c) { c.device = "cuda"; }, "--device: 'cuda': no CUDA device");
+  }
   expect_error([](C& c) { c.precision = "half"; },
                "--precision: 'half': expected one of auto, float32, bf16");
   expect_error([&](C& c) { c.output = toy_.run().string() + "/"; }, "is there already");

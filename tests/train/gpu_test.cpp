@@ -19,7 +19,7 @@ class GpuTrainer : public testing::Test {
     return toy_.path("run");
   }
   ToyRun toy_;
-  torch::Device device_ = torch::Device(torch::kCUDA, 0);
+  torch::Device device_ = resolve_device(DeviceChoice::kAuto, "train.device");
 };
 
 TEST_F(GpuTrainer, TrainsAsOnTheCpuAndMeasuresMemory) {
@@ -65,7 +65,7 @@ TEST_F(GpuTrainer, DeterministicRunsAreBitEqual) {
 
 class GpuResumedRun : public ResumedRun {
  protected:
-  GpuResumedRun() : ResumedRun(torch::Device(torch::kCUDA, 0)) {}
+  GpuResumedRun() : ResumedRun(resolve_device(DeviceChoice::kAuto, "train.device")) {}
   void SetUp() override {
     if (!torch::cuda::is_available()) GTEST_SKIP() << "no CUDA device";
     configure_torch(config_of({"train.deterministic=true"}).base.train);

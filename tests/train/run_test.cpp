@@ -88,7 +88,7 @@ TEST_F(Run, BadSettingsEndBeforeAnythingIsWritten) {
   fails_with("model.heads=3", "model.heads");
   fails_with("data.min_tokens=64", "min_tokens");
   fails_with("validation.piece_tokens=48", "validation.piece_tokens");
-  if (!torch::cuda::is_available()) fails_with("train.device=cuda", "no CUDA device");
+  if (!torch::cuda::is_available()) fails_with("train.device=cuda", "train.device: 'cuda': no CUDA device");
   EXPECT_FALSE(fs::exists(toy.path("run")));
 }
 

@@ -145,6 +145,26 @@ TEST(Trainer, BatchesAreAFunctionOfSeedAndStep) {
   }
 }
 
+// Sequences and dropout are those of the micro-batch's number in the run, however updates divide them.
+TEST(Trainer, DrawsAreKeyedByTheGlobalMicroBatch) {
+  const ToyRun toy;
+  const SequenceSet sequences(toy.train_file(), 32, Packing::kDocument, 8);
+  const BatchPlan pairs{{1}, 4, 2, MaskingConfig{}};
+  const StepBatch batch = make_step_batch(toy.train_file(), sequences, pairs, 1, 3);
+  EXPECT_EQ(batch.micro_batches[1].input_ids,
+            training_batch(toy.train_file(), sequences, MaskingConfig{}, 1, 7 * 4, 4).input_ids);
+
+  const auto loss_of = [&](const char* accumulation, int64_t step) {
+    const RunConfig config =
+        toy.config("", {"model.dropout=0.3", "train.accumulation=" + std::string(accumulation)});
+    Replica replica(config.arms[0], 1, config.base.train, torch::kCPU);
+    return replica.backward(step, {to_device(batch.micro_batches[0], torch::kCPU)}, 1).item<float>();
+  };
+  EXPECT_EQ(loss_of("1", 6), loss_of("2", 3));
+  EXPECT_EQ(loss_of("1", 6), loss_of("3", 2));
+  EXPECT_NE(loss_of("1", 6), loss_of("1", 3));
+}
+
 TEST(Trainer, ABatchWithoutTargetsIsNoUpdateOfNaN) {
   const ToyRun toy;
   const RunConfig config = toy.config("", {"model.position.method=rse"});

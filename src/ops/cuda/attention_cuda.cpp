@@ -19,7 +19,8 @@ using torch::Tensor;
 const kernels::DeviceInfo& info_of(const torch::Device& device) {
   static std::mutex mutex;
   static std::map<int, kernels::DeviceInfo> known;
-  const int index = device.has_index() ? device.index() : 0;
+  int index = device.index();
+  if (!device.has_index()) cudaGetDevice(&index);  // the current one
   const std::lock_guard lock(mutex);
   const auto [entry, is_new] = known.try_emplace(index);
   if (is_new && kernels::device_info(index, &entry->second) != cudaSuccess) entry->second = {};

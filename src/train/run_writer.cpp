@@ -1,0 +1,75 @@
+#include "train/run_writer.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "core/logging.h"
+#include "run/retention.h"
+
+namespace rse {
+
+RunWriter::RunWriter(const std::filesystem::path& run_folder, const RunConfig& config,
+                     const DeviceDescription& device, RunProgress& progress)
+    : run_folder_(run_folder),
+      config_(config),
+      device_(device),
+      metrics_(run_folder, config.base.logging.tensorboard, progress.step, progress.metrics_bytes),
+      first_step_(progress.step),
+      start_seconds_(now_seconds()) {
+  const std::vector<int64_t> present = complete_checkpoints(run_folder);
+  const bool best_is_there =
+      progress.best && std::binary_search(present.begin(), present.end(), progress.best->step);
+  if (!config.base.checkpoint.keep_best || !best_is_there) progress.best.reset();
+  prune(progress);
+}
+
+void RunWriter::update(const Replica& replica, const UpdateResult& result) {
+  metrics_.update(replica, result);
+  if (!result.skipped) return;
+  spdlog::warn("step {}: {}: loss {} and gradient norm {} are not both finite: update skipped ({} so far)",
+               result.step + 1, replica.label(), result.loss, result.grad_norm, replica.counters.skipped);
+}
+
+void RunWriter::log_progress(const Replica& replica, const UpdateResult& result, double flop_per_token) {
+  const int64_t steps = config_.base.train.steps;
+  const double seconds_per_step =
+      (now_seconds() - start_seconds_) / static_cast<double>(result.step + 1 - first_step_);
+  spdlog::info("{}", progress_line(replica, result, steps, flop_per_token, device_.peak_flops,
+                                   seconds_per_step * static_cast<double>(steps - result.step - 1)));
+}
+
+void RunWriter::decays(const Replica& replica, int64_t step, const torch::Tensor& lambda) {
+  metrics_.decay(replica, step, lambda);
+}
+
+void RunWriter::validation(const Replica& replica, int64_t step, const ValidationResult& result) {
+  metrics_.validation(replica, step, result.mean_nll, result.targets);
+  spdlog::info("step {}/{} {} seed {}: validation NLL {:.4f} ({} targets, window {})", step,
+               config_.base.train.steps, replica.arm().name, replica.seed(), result.mean_nll, result.targets,
+               config_.base.validation.window(config_.base.data.seq_len));
+}
+
+void RunWriter::flush() { metrics_.flush(); }
+
+void RunWriter::checkpoint(RunProgress& progress, const std::vector<ReplicaSnapshot>& replicas,
+                           std::string_view tokenizer_model) {
+  progress.metrics_bytes = metrics_.sync();
+  const auto folder = save_checkpoint(run_folder_, progress, replicas, config_.dump(), tokenizer_model);
+  spdlog::info("step {}: checkpoint {}", progress.step, folder.string());
+  prune(progress);
+}
+
+void RunWriter::summary(const std::vector<ReplicaSummary>& summaries, double unigram_entropy, int64_t step) {
+  write_summary(run_folder_ / "summary.json", summaries, unigram_entropy, device_);
+  spdlog::info("{} steps in {}\n{}", step - first_step_, format_duration(now_seconds() - start_seconds_),
+               summary_table(summaries, unigram_entropy));
+}
+
+void RunWriter::prune(const RunProgress& progress) const {
+  const auto best = progress.best ? std::optional(progress.best->step) : std::nullopt;
+  remove_old_checkpoints(run_folder_, config_.base.checkpoint.keep, best);
+}
+
+}  // namespace rse
