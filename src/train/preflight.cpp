@@ -9,6 +9,7 @@
 
 #include "core/check.h"
 #include "core/logging.h"
+#include "eval/validation.h"
 #ifdef RSE_WITH_CUDA
 #include "kernels/device_info.h"
 #endif
