@@ -1,5 +1,5 @@
 // From losses target by target to the numbers of a report: means, paired differences, controls, edges,
-// comparisons between arms, each with its interval (evaluation.md sections 2, 3 and 5). No Torch.
+// comparisons between arms, each with its interval (src/eval/README.md sections 2, 3 and 5). No Torch.
 //
 // Order of calls: analyze() -> result_table() (analysis/findings.h), write_evaluation()
 // (analysis/evaluation_json.h). NLL is in nats. A mean NLL weighs every target the same; a difference is
@@ -20,10 +20,10 @@
 namespace rse {
 
 // An arm whose NLL is not below this share of the data's unigram entropy knows little beyond word frequencies
-// (evaluation.md section 7: a plateau near 6.0, measured 6.01, where the entropy is 6.70).
+// (src/eval/README.md section 5 has the reason).
 inline constexpr double kPlateauShare = 0.88;
 
-// With fewer seeds no sentence of the form "A is better than B" (evaluation.md section 5).
+// With fewer seeds no sentence of the form "A is better than B" (src/eval/README.md section 5).
 inline constexpr size_t kSeedsForAVerdict = 5;
 
 // Level of the comparisons' tests, after Holm's correction.

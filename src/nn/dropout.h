@@ -1,6 +1,6 @@
 // Dropout whose masks are a pure function of (seed, step, layer, site): no generator keeps state between
-// calls, so a run resumed at `step` draws the same masks, and arms of a comparison share them (evaluation.md
-// section 1).
+// calls, so a run resumed at `step` draws the same masks, and arms of a comparison share them
+// (src/eval/README.md section 1).
 #pragma once
 
 #include <torch/torch.h>

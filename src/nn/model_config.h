@@ -42,7 +42,7 @@ struct LearnedPositionConfig {
   void bind(ConfigBinder& b);
 };
 
-// Spec section 1, "lambda".
+// src/ops/README.md section 1, "lambda".
 struct DecayConfig {
   DecayScope scope = DecayScope::kPerHead;
   DecayInit init = DecayInit::kUniform;  // kGeometric: a slope a head, so with kPerHead only

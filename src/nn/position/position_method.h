@@ -3,8 +3,8 @@
 //
 // Order of calls: make_position_method() -> initialize() -> in each forward pass embed() once, attend() once
 // a layer. Parameters registered here are the "position method's own" in reports; raw decays among them
-// get their own optimizer group (parameter_role(), spec section 1). Nothing in embed() or attend() waits for
-// the device.
+// get their own optimizer group (parameter_role(), src/ops/README.md section 1). Nothing in embed() or
+// attend() waits for the device.
 #pragma once
 
 #include <torch/torch.h>

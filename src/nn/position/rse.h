@@ -1,5 +1,5 @@
-// RSE attention as a position method (spec/rse_attention.md): no position embedding; each head's learned
-// decay is lambda = softplus(raw), raw float32 whatever the compute dtype.
+// RSE attention as a position method (src/ops/README.md section 1): no position embedding; each head's
+// learned decay is lambda = softplus(raw), raw float32 whatever the compute dtype.
 #pragma once
 
 #include <torch/torch.h>

@@ -44,7 +44,7 @@ class LearnedPosition : public SoftmaxPosition {
   torch::Tensor table_;
 };
 
-// Su et al. 2021, in the layout of spec section 1 ("Rotation").
+// Su et al. 2021, in the layout of src/ops/README.md section 1 ("Rotation").
 class RopePosition : public SoftmaxPosition {
  public:
   explicit RopePosition(const ModelConfig& config);
