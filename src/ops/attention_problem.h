@@ -41,9 +41,9 @@ struct AttentionProblem {
 struct ForwardResult {
   torch::Tensor out;  // [batch, seq, heads, head_dim], dtype of query
   torch::Tensor rem;  // [batch, heads, seq, sides], float32 or float64
-  torch::Tensor
-      extent;  // [batch, heads, seq, sides], int32: how many keys of the side the row walked before
-               // the rest was skipped (rows of one block share the farthest); backward walks the same
+  // int32 [batch, heads, seq, sides]: how many keys of the side the row walked before the rest was skipped.
+  // Rows of one block share the farthest key. Backward walks the same.
+  torch::Tensor extent;
   torch::Tensor saved;  // what else backward_cuda needs, float32 (backend.h); undefined for the others
 };
 
