@@ -1,4 +1,4 @@
-// RSE attention: rotary positions, stick-breaking weights, learned decay (spec/rse_attention.md sections 1
+// RSE attention: rotary positions, stick-breaking weights, learned decay (src/ops/README.md sections 1
 // and 6).
 //
 // The same code stands behind this function and behind torch.ops.rse.attention (librse_ops.so). Invariants:
