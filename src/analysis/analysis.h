@@ -1,4 +1,4 @@
-// From losses target by target to the numbers of a report (evaluation.md sections 2, 3 and 5). No Torch.
+// From losses target by target to the numbers of a report (src/eval/README.md sections 2, 3 and 5). No Torch.
 //
 // Order of calls: analyze() -> terminal_summary() (analysis/terminal_summary.h) and write_evaluation()
 // (analysis/evaluation_json.h). Intervals are 95 % percentile bootstrap intervals: over documents for one

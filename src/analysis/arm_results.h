@@ -1,5 +1,5 @@
 // What an evaluation says about one arm: its loss at every length, the change from the trained length, the
-// difference from its control, and the loss by distance to an edge (evaluation.md sections 2 and 3). No Torch.
+// difference from its control, and the loss by distance to an edge (src/eval/README.md sections 2 and 3). No Torch.
 //
 // NLL is in nats per target. A mean NLL weighs every target the same; a difference is paired by target,
 // averaged inside each document, then over documents, every document alike, so a difference need not be the
@@ -16,7 +16,7 @@
 namespace rse {
 
 // An arm whose NLL is not below this share of the data's unigram entropy knows little beyond word frequencies
-// (evaluation.md section 7: a plateau near 6.0, measured 6.01, where the entropy is 6.70).
+// (src/eval/README.md section 7: a plateau near 6.0, measured 6.01, where the entropy is 6.70).
 inline constexpr double kPlateauShare = 0.88;
 
 // A change whose interval holds 0 and stays within this, in nats, is called holding; a wider one is

@@ -1,4 +1,4 @@
-// Arms against each other: pairs at every length, exact tests, Holm's correction and verdicts (evaluation.md
+// Arms against each other: pairs at every length, exact tests, Holm's correction and verdicts (src/eval/README.md
 // section 5). No Torch.
 //
 // Order of calls: compare_arms() for all pairs -> IntervalQueue::fill() -> judge_all(), which needs the
@@ -15,7 +15,7 @@
 
 namespace rse {
 
-// With fewer seeds no sentence of the form "A is better than B" (evaluation.md section 5).
+// With fewer seeds no sentence of the form "A is better than B" (src/eval/README.md section 5).
 inline constexpr size_t kSeedsForAVerdict = 5;
 
 // Level of the comparisons' tests, after Holm's correction.
