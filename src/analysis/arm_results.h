@@ -16,7 +16,7 @@
 namespace rse {
 
 // An arm whose NLL is not below this share of the data's unigram entropy knows little beyond word frequencies
-// (src/eval/README.md section 7: a plateau near 6.0, measured 6.01, where the entropy is 6.70).
+// (src/eval/README.md section 5: a plateau near 6.0, measured 6.01, where the entropy is 6.70).
 inline constexpr double kPlateauShare = 0.88;
 
 // A change whose interval holds 0 and stays within this, in nats, is called holding; a wider one is
