@@ -13,13 +13,13 @@ template <typename T, int D>
 cudaError_t launch_forward(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
                            const ForwardOutputs& outputs, const Saved& saved, cudaStream_t stream) {
   if constexpr (std::is_same_v<T, float>) {
-    return launch_forward_simt<D>(p, prepared, plan, outputs, saved, stream);
+    return launch_forward_float32<D>(p, prepared, plan, outputs, saved, stream);
   } else {
     if constexpr (D >= 64) {
       if (p.path == Path::kHopper)
         return launch_forward_hopper<T, D>(p, prepared, plan, outputs, saved, stream);
     }
-    return launch_forward_mma<T, D>(p, prepared, plan, outputs, saved, stream);
+    return launch_forward_portable<T, D>(p, prepared, plan, outputs, saved, stream);
   }
 }
 
@@ -28,13 +28,13 @@ cudaError_t launch_backward(const AttentionParams& p, const Prepared& prepared, 
                             const BackwardInputs& in, const Accumulators& acc, const BackwardOutputs& out,
                             cudaStream_t stream) {
   if constexpr (std::is_same_v<T, float>) {
-    return launch_backward_simt<D>(p, prepared, plan, in, acc, stream);
+    return launch_backward_float32<D>(p, prepared, plan, in, acc, stream);
   } else {
     if constexpr (D >= 64) {
       if (p.path == Path::kHopper)
         return launch_backward_hopper<T, D>(p, prepared, plan, in, acc, out, stream);
     }
-    return launch_backward_mma<T, D>(p, prepared, plan, in, acc, stream);
+    return launch_backward_portable<T, D>(p, prepared, plan, in, acc, stream);
   }
 }
 
@@ -101,7 +101,7 @@ const char* why_not_hopper(const AttentionParams& p, const DeviceInfo& device) {
 const char* why_not_portable(const AttentionParams& p, const DeviceInfo& device) {
   if (device.major < 8) return "the portable kernels need compute capability 8.0 or newer";
   if (p.dtype != Dtype::kFloat32 &&
-      backward_mma_shared_bytes(padded_head_dim(p)) > device.shared_bytes_per_block)
+      portable_backward_shared_bytes(padded_head_dim(p)) > device.shared_bytes_per_block)
     return "the portable kernels take bfloat16 and float16 with head_dim up to 64 on a device with less than "
            "160 KiB of shared memory a block";
   return nullptr;

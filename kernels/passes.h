@@ -50,20 +50,20 @@ cudaError_t launch_backward_hopper(const AttentionParams& p, const Prepared& pre
                                    const BackwardInputs& in, const Accumulators& acc,
                                    const BackwardOutputs& out, cudaStream_t stream);
 template <typename T, int D>
-cudaError_t launch_forward_mma(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
+cudaError_t launch_forward_portable(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
                                const ForwardOutputs& outputs, const Saved& saved, cudaStream_t stream);
 template <typename T, int D>
-cudaError_t launch_backward_mma(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
+cudaError_t launch_backward_portable(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
                                 const BackwardInputs& in, const Accumulators& acc, cudaStream_t stream);
 // Shared memory that a block of it takes.
-int backward_mma_shared_bytes(int padded_head_dim);
+int portable_backward_shared_bytes(int padded_head_dim);
 
 // In float32 throughout; a block takes at most 97 KiB of shared memory.
 template <int D>
-cudaError_t launch_forward_simt(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
+cudaError_t launch_forward_float32(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
                                 const ForwardOutputs& outputs, const Saved& saved, cudaStream_t stream);
 template <int D>
-cudaError_t launch_backward_simt(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
+cudaError_t launch_backward_float32(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
                                  const BackwardInputs& in, const Accumulators& acc, cudaStream_t stream);
 
 }  // namespace rse::kernels

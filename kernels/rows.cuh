@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernels/device_common.cuh"
-#include "kernels/tiled_layout.h"
+#include "kernels/hopper/tiled_layout.h"
 
 namespace rse::kernels {
 

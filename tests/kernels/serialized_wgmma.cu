@@ -1,5 +1,5 @@
 // What check_wgmma.sh must find: a branch that may diverge, on the accumulators of a wgmma under way.
-#include "kernels/hopper_tile.cuh"
+#include "kernels/hopper/tile.cuh"
 
 __global__ void serialized(float* out, const int* often) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL

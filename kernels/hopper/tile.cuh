@@ -1,8 +1,8 @@
 // The Hopper path's tile: wgmma, bulk copies and mbarriers of compute capability 9.0a.
 #pragma once
 
-#include "kernels/mma_tile.cuh"
-#include "kernels/tiled_layout.h"
+#include "kernels/portable/tile.cuh"
+#include "kernels/hopper/tiled_layout.h"
 
 namespace rse::kernels {
 

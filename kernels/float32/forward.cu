@@ -4,7 +4,7 @@
 // plan gave its block, or when every stick of the half is below skip_below. A tile's values are fetched while
 // its logits are formed, the next tile's keys while its values are summed.
 #include "kernels/passes.h"
-#include "kernels/simt_tile.cuh"
+#include "kernels/float32/tile.cuh"
 
 namespace rse::kernels {
 namespace {
@@ -197,7 +197,7 @@ __global__ void __launch_bounds__(kThreads, D <= 64 ? 3 : 2)
 }  // namespace
 
 template <int D>
-cudaError_t launch_forward_simt(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
+cudaError_t launch_forward_float32(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
                                 const ForwardOutputs& outputs, const Saved& saved, cudaStream_t stream) {
   constexpr int kShared = ForwardTile<D>::kShared;
   const auto kernel = forward_kernel<D>;
@@ -210,7 +210,7 @@ cudaError_t launch_forward_simt(const AttentionParams& p, const Prepared& prepar
 }
 
 #define RSE_INSTANTIATE(D)                                                                          \
-  template cudaError_t launch_forward_simt<D>(const AttentionParams&, const Prepared&, const Plan&, \
+  template cudaError_t launch_forward_float32<D>(const AttentionParams&, const Prepared&, const Plan&, \
                                               const ForwardOutputs&, const Saved&, cudaStream_t);
 RSE_INSTANTIATE(32)
 RSE_INSTANTIATE(64)

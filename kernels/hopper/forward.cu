@@ -3,7 +3,7 @@
 // Two warpgroups hold 64 queries each and share the tiles of 64 keys, which one thread brings by bulk copies,
 // kStages deep. A tile's product with the values runs on into the next tile. Two thread blocks a
 // multiprocessor (head sizes up to 64): while one waits for products, the other breaks sticks.
-#include "kernels/hopper_tile.cuh"
+#include "kernels/hopper/tile.cuh"
 #include "kernels/passes.h"
 
 namespace rse::kernels {

@@ -1,7 +1,7 @@
 // What backward on the Hopper path is given, and how it lays out shared memory.
 #pragma once
 
-#include "kernels/hopper_tile.cuh"
+#include "kernels/hopper/tile.cuh"
 
 namespace rse::kernels {
 

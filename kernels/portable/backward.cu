@@ -5,7 +5,7 @@
 // way. The total was formed from the same rounded weights, so what is left of it beyond the last key is
 // float32 rounding; |T| is cut at what the stick still allows (stick times the largest |dA| possible), so
 // that this rounding dies with the stick. dK and dV of a tile are formed by the whole block and added in L2.
-#include "kernels/mma_tile.cuh"
+#include "kernels/portable/tile.cuh"
 #include "kernels/passes.h"
 
 namespace rse::kernels {
@@ -303,7 +303,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 }  // namespace
 
 template <typename T, int D>
-cudaError_t launch_backward_mma(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
+cudaError_t launch_backward_portable(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
                                 const BackwardInputs& in, const Accumulators& acc, cudaStream_t stream) {
   constexpr int kShared = BackwardTile<T, D>::kShared;
   const BackwardArguments arguments{prepared.query,
@@ -339,7 +339,7 @@ cudaError_t launch_backward_mma(const AttentionParams& p, const Prepared& prepar
   return cudaGetLastError();
 }
 
-int backward_mma_shared_bytes(int padded_head_dim) {
+int portable_backward_shared_bytes(int padded_head_dim) {
   switch (padded_head_dim) {
     case 32:
       return BackwardTile<__nv_bfloat16, 32>::kShared;
@@ -351,7 +351,7 @@ int backward_mma_shared_bytes(int padded_head_dim) {
 }
 
 #define RSE_INSTANTIATE(T, D)                                                                          \
-  template cudaError_t launch_backward_mma<T, D>(const AttentionParams&, const Prepared&, const Plan&, \
+  template cudaError_t launch_backward_portable<T, D>(const AttentionParams&, const Prepared&, const Plan&, \
                                                  const BackwardInputs&, const Accumulators&, cudaStream_t);
 #define RSE_INSTANTIATE_TYPE(T) RSE_INSTANTIATE(T, 32) RSE_INSTANTIATE(T, 64) RSE_INSTANTIATE(T, 128)
 RSE_INSTANTIATE_TYPE(__nv_bfloat16)

@@ -1,5 +1,5 @@
 // Backward attention through wgmma: what a thread block does around its walks, and the launch.
-#include "kernels/backward_hopper_block.cuh"
+#include "kernels/hopper/backward_block.cuh"
 #include "kernels/passes.h"
 
 namespace rse::kernels {

@@ -2,7 +2,7 @@
 //
 // A block of 128 queries walks each side outward in tiles of 64 keys, two stages of cp.async deep; it stops
 // at the reach that the plan gave it, or when every stick of the block is below skip_below.
-#include "kernels/mma_tile.cuh"
+#include "kernels/portable/tile.cuh"
 #include "kernels/passes.h"
 
 namespace rse::kernels {
@@ -179,7 +179,7 @@ __global__ void __launch_bounds__(kThreads, D <= 64 ? 2 : 1)
 }  // namespace
 
 template <typename T, int D>
-cudaError_t launch_forward_mma(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
+cudaError_t launch_forward_portable(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
                                const ForwardOutputs& outputs, const Saved& saved, cudaStream_t stream) {
   constexpr int kShared = 4 * kKeys * D * static_cast<int>(sizeof(T));
   const ForwardArguments arguments{
@@ -196,7 +196,7 @@ cudaError_t launch_forward_mma(const AttentionParams& p, const Prepared& prepare
 }
 
 #define RSE_INSTANTIATE(T, D)                                                                         \
-  template cudaError_t launch_forward_mma<T, D>(const AttentionParams&, const Prepared&, const Plan&, \
+  template cudaError_t launch_forward_portable<T, D>(const AttentionParams&, const Prepared&, const Plan&, \
                                                 const ForwardOutputs&, const Saved&, cudaStream_t);
 #define RSE_INSTANTIATE_TYPE(T) RSE_INSTANTIATE(T, 32) RSE_INSTANTIATE(T, 64) RSE_INSTANTIATE(T, 128)
 RSE_INSTANTIATE_TYPE(__nv_bfloat16)

@@ -11,7 +11,7 @@
 // (uniform(); a tile before is known when compiled): tests/kernels/check_wgmma.sh.
 #pragma once
 
-#include "kernels/backward_hopper_tile.cuh"
+#include "kernels/hopper/backward_tile.cuh"
 
 namespace rse::kernels {
 

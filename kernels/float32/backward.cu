@@ -9,7 +9,7 @@
 //   with d_j = |i - j| and C_j the sum of beta_m d_m over the keys m not farther than j.
 // dK and dV of a tile are formed by the whole thread block and added in L2.
 #include "kernels/passes.h"
-#include "kernels/simt_tile.cuh"
+#include "kernels/float32/tile.cuh"
 
 namespace rse::kernels {
 namespace {
@@ -307,7 +307,7 @@ __global__ void __launch_bounds__(kThreads, 2)
 }  // namespace
 
 template <int D>
-cudaError_t launch_backward_simt(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
+cudaError_t launch_backward_float32(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
                                  const BackwardInputs& in, const Accumulators& acc, cudaStream_t stream) {
   constexpr int kShared = BackwardTile<D>::kShared;
   const auto kernel = backward_kernel<D>;
@@ -323,7 +323,7 @@ cudaError_t launch_backward_simt(const AttentionParams& p, const Prepared& prepa
 }
 
 #define RSE_INSTANTIATE(D)                                                                           \
-  template cudaError_t launch_backward_simt<D>(const AttentionParams&, const Prepared&, const Plan&, \
+  template cudaError_t launch_backward_float32<D>(const AttentionParams&, const Prepared&, const Plan&, \
                                                const BackwardInputs&, const Accumulators&, cudaStream_t);
 RSE_INSTANTIATE(32)
 RSE_INSTANTIATE(64)
