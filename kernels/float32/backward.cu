@@ -1,38 +1,27 @@
 // Backward attention in float32 on the plain cores.
 //
-// Half a block of 128 queries walks its keys once more, near to far, with dQ in registers. T, the sum of t
-// over the keys not nearer than this one (spec section 3), starts from the side's total and loses each t on
-// the way; what is left of it beyond the last key is rounding. |T| is cut at what the stick still allows
-// (stick times the largest |dA| possible), so that this rounding dies with the stick. d lambda would see it
-// times the distance, and does without T:
+// Half a block of 128 queries walks its keys once more, near to far, with dQ in registers. The farther sum of
+// a key (stick.cuh; src/ops/README.md section 3) starts from the side's total and loses each key's weighted
+// gradient t on the way; what is left of it beyond the last key is rounding. It is clamped to what the stick
+// still allows (stick times the largest possible gradient of a weight), so that this rounding dies with the
+// stick. d lambda would see the rounding times the distance, and does without the farther sum:
 //   sum_j dx_j d_j = sum_j t_j (d_j - C_j) - rem drem C_last,
 //   with d_j = |i - j| and C_j the sum of beta_m d_m over the keys m not farther than j.
-// dK and dV of a tile are formed by the whole thread block and added in L2.
-#include "kernels/passes.h"
+// The whole thread block forms dK and dV of a tile and adds them in L2.
 #include "kernels/float32/tile.cuh"
+#include "kernels/passes.h"
+#include "kernels/self_key.cuh"
+#include "kernels/stick.cuh"
 
 namespace rse::kernels {
+namespace float32 {
 namespace {
 
-using namespace simt;
-
-template <int D>
-struct BackwardTile {
-  static constexpr int kKeys = D <= 64 ? 64 : 32;
-  static constexpr int kRowMatrix = kHalf * D;        // query; grad_out
-  static constexpr int kKeyMatrix = kKeys * D;        // key; value
-  static constexpr int kWeights = kHalf * kKeys;      // weights; dx
-  static constexpr bool kWeightsOverValues = D > 64;  // to stay below 99 KB
-  static_assert(!kWeightsOverValues || 2 * kWeights <= kKeyMatrix);
-  static constexpr int kFloats = 2 * (kRowMatrix + kKeyMatrix) + (kWeightsOverValues ? 0 : 2 * kWeights);
-  static constexpr int kShared = kFloats * static_cast<int>(sizeof(float));
-};
-
-// How dK and dV are shared: two warps a matrix, a thread 8 keys by 4 or 8 columns of D, in chunks of 4: key()
-// and key() + kAcrossKeys, column() and column() + kAcross.
+// How threads share dK and dV of a tile: two warps per matrix, and per thread 8 keys by 4 or 8 columns, in
+// chunks of 4: key() and key() + kAcrossKeys, column() and column() + kAcross.
 template <int D>
 struct KeyGradientLanes {
-  static constexpr int kKeys = BackwardTile<D>::kKeys, kAcrossKeys = kKeys / 8, kAcross = 64 / kAcrossKeys;
+  static constexpr int kAcrossKeys = BackwardTile<D>::kTileKeys / 8, kAcross = 64 / kAcrossKeys;
   static constexpr int kChunks = D / 4 / kAcross;
   __device__ static int key() {
     const int lane = threadIdx.x % 32, key = lane % 2 + lane / 16 * 2;
@@ -44,6 +33,7 @@ struct KeyGradientLanes {
   }
 };
 
+// Adds four neighbouring floats to device memory.
 __device__ inline void add4(float* to, const float (&x)[4]) {
 #if __CUDA_ARCH__ >= 900
   asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(x[0]), "f"(x[1]), "f"(x[2]),
@@ -58,78 +48,77 @@ __device__ inline void add4(float* to, const float (&x)[4]) {
 template <int D>
 struct Block {
   using Tile = BackwardTile<D>;
-  using Keys = KeyLanes<Tile::kKeys>;
+  static constexpr int kTileKeys = Tile::kTileKeys;
+  using Keys = KeyLanes<kTileKeys>;
   using Columns = ColumnLanes<D>;
-  static constexpr int kAcross = Tile::kKeys / 4;
-  const AttentionParams& p;
-  float *query, *grad_out, *keys, *values, *weights, *logit_grads;  // shared memory
-  const float *key, *value, *self_logit;                            // of the document
-  const float4* row_state;
-  const float2* remainder;
-  float *grad_key, *grad_value;
+  const BackwardArguments& arguments;
+  float* shared;                          // shared memory
+  const float *key, *value, *self_logit;  // of the document's first row
+  const float4* row_state;                // likewise
+  const float2* remainder;                // likewise
+  float *grad_key, *grad_value;           // likewise
   RowBlock at;
   int last_row;
   Limits limits;
   float value_norm, grad_decay;
-  float stick[Keys::kCount], farther[Keys::kCount],
-      bound[Keys::kCount];     // farther: T; bound: of |T|, for a stick of 1
-  float moment[Keys::kCount];  // C
+  float stick[Keys::kCount],
+      farther[Keys::kCount];   // in front of the tile; the farther sum of its nearest key
+  float bound[Keys::kCount];   // the most that a farther sum may be for a stick of 1
+  float moment[Keys::kCount];  // C of the keys walked so far
   float grad_query[Columns::kCount][kColumnChunks<D>][4];
 
-  // x: logits -> weights -> dx. d_weight: dA -> t.
+  // Row i of the thread, from logits x and gradients of weights: leaves the weights and the logit gradients
+  // in shared memory.
   template <bool kLeft>
-  __device__ void row_gradients(int i, float (&x)[4], float (&d_weight)[4], int first, bool masked) {
-    const int row = Keys::row() + i, column = Keys::column(), key = first + 4 * column;
-    const auto add = [](float a, float b) { return a + b; };
-    float beta[4];
-    decay_and_mask<kLeft>(x, at.row + row, key, masked, limits);
-    const float leaves = break_sticks<kLeft>(x, beta);
-    const float before = stick_before<kLeft, kAcross>(leaves, stick[i]);
-    const float near = static_cast<float>(distance_of<kLeft>(at.row + row, key));
+  __device__ void row_gradients(int i, float (&x)[4], float (&grad)[4], int first_key, bool masked) {
+    const int row = Keys::row() + i, column = Keys::column();
+    const OneRow<4> keys;
+    const RowPlace row_place{at.row + row, first_key + 4 * column};
+    float beta[4], run_front[1];
+    decay_and_mask<kLeft>(keys, x, row_place, masked, limits);
+    const float left = break_stick<kLeft, true, true, Reciprocal::kNewton>(keys, x, run_front, beta);
+    const float front = stick_in_front<kLeft, StickLanes<kTileKeys>>(left, stick[i]);
+    const float nearest = row_place.nearest<kLeft>();
     float sum = 0, moments = 0;
 #pragma unroll
     for (int n = 0; n < 4; ++n) {
-      x[n] *= before;
-      d_weight[n] *= x[n];
-      sum += d_weight[n];
-      moments = fmaf(beta[n], distance_on<kLeft>(near, n), moments);
+      x[n] *= front;
+      grad[n] *= x[n];
+      sum += grad[n];
+      moments = fmaf(beta[n], plus_keys<kLeft>(nearest, n), moments);
     }
-    store4(weights + place<Tile::kKeys>(row, column), x);
-    const float limit = before * bound[i];
-    float remaining = farther[i] - nearer_lanes<kLeft, kAcross>(sum, 0.f, add);
-    remaining = fminf(fmaxf(remaining, -limit), limit);
-    farther[i] -= sum;
-    float reached = moment[i] + nearer_lanes<kLeft, kAcross>(moments, 0.f, add);
+    store4(shared + Tile::kWeights + place<kTileKeys>(row, column), x);
+    const float here =
+        clamp_farther(farther_sum<kLeft, StickLanes<kTileKeys>>(sum, farther[i]), front * bound[i]);
+    float reached = moment[i] + nearer_sum<kLeft, StickLanes<kTileKeys>>(moments);
     moment[i] += moments;
-#pragma unroll
-    for (int m = 0; m < 4; ++m) {
-      const int n = kLeft ? 3 - m : m;
-      const float distance = distance_on<kLeft>(near, n);
-      x[n] = fmaf(-beta[n], remaining, d_weight[n]);
-      remaining -= d_weight[n];
+    logit_gradients<kLeft>(keys, grad, beta, here, [&](int n, float weighted_grad, float) {
+      const float distance = plus_keys<kLeft>(nearest, n);
       reached = fmaf(beta[n], distance, reached);
-      grad_decay = fmaf(d_weight[n], reached - distance, grad_decay);
-    }
-    store4(logit_grads + place<Tile::kKeys>(row, column), x);
+      grad_decay = fmaf(weighted_grad, reached - distance, grad_decay);
+    });
+    store4(shared + Tile::kLogitGrads + place<kTileKeys>(row, column), grad);
   }
 
-  // dV += weights^T grad_out by warps 0 and 1, dK += dx^T query by warps 2 and 3.
-  __device__ void add_key_gradients(int first) const {
-    using Own = KeyGradientLanes<D>;
+  // dV += weights^T grad_out by warps 0 and 1, dK += logit gradients^T query by warps 2 and 3.
+  __device__ void add_key_gradients(int first_key) const {
+    using Lanes = KeyGradientLanes<D>;
     const bool of_value = threadIdx.x < kThreads / 2;
-    const float *left = of_value ? weights : logit_grads, *right = of_value ? grad_out : query;
-    const int key = Own::key(), column = Own::column();
-    float sum[2][4][Own::kChunks][4] = {};
+    const float* left = shared + (of_value ? Tile::kWeights : Tile::kLogitGrads);
+    const float* right = shared + (of_value ? Tile::kGradOut : 0);
+    const int key = Lanes::key(), column = Lanes::column();
+    float sum[2][4][Lanes::kChunks][4] = {};
 #pragma unroll 4
-    for (int row = 0; row < kHalf; ++row) {
-      float4 b[Own::kChunks];
+    for (int row = 0; row < kHalfRows; ++row) {
+      float4 b[Lanes::kChunks];
 #pragma unroll
-      for (int c = 0; c < Own::kChunks; ++c) b[c] = load4(right + place<D>(row, column + c * Own::kAcross));
+      for (int c = 0; c < Lanes::kChunks; ++c)
+        b[c] = load4(right + place<D>(row, column + c * Lanes::kAcross));
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const float4 a = load4(left + place<Tile::kKeys>(row, key + h * Own::kAcrossKeys));
+        const float4 a = load4(left + place<Tile::kTileKeys>(row, key + h * Lanes::kAcrossKeys));
 #pragma unroll
-        for (int c = 0; c < Own::kChunks; ++c) {
+        for (int c = 0; c < Lanes::kChunks; ++c) {
           multiply_add(sum[h][0][c], a.x, b[c]);
           multiply_add(sum[h][1][c], a.y, b[c]);
           multiply_add(sum[h][2][c], a.z, b[c]);
@@ -142,66 +131,62 @@ struct Block {
     for (int h = 0; h < 2; ++h) {
 #pragma unroll
       for (int n = 0; n < 4; ++n) {
-        const int row = first + 4 * (key + h * Own::kAcrossKeys) + n;
+        const int row = first_key + 4 * (key + h * Lanes::kAcrossKeys) + n;
         if (row >= at.length) continue;
 #pragma unroll
-        for (int c = 0; c < Own::kChunks; ++c)
-          add4(to + static_cast<int64_t>(row) * D + 4 * (column + c * Own::kAcross), sum[h][n][c]);
+        for (int c = 0; c < Lanes::kChunks; ++c)
+          add4(to + static_cast<int64_t>(row) * D + 4 * (column + c * Lanes::kAcross), sum[h][n][c]);
       }
     }
   }
 
-  __device__ void fetch(int first) const {
-    load_rows<D, Tile::kKeys>(keys, key, first, at.length);
-    load_rows<D, Tile::kKeys>(values, value, first, at.length);
+  __device__ void fetch(int first_key) const {
+    load_rows<D, kTileKeys>(shared + Tile::kKeysAt, key, first_key, at.length);
+    load_rows<D, kTileKeys>(shared + Tile::kValues, value, first_key, at.length);
     cp_async_commit();
   }
 
   template <bool kLeft>
-  __device__ void tile(int first, bool masked) {
-    float x[Keys::kCount][4], d_weight[Keys::kCount][4];
-    products<D, Tile::kKeys>(query, keys, x);
-    products<D, Tile::kKeys>(grad_out, values, d_weight);
+  __device__ void tile(int first_key, bool masked) {
+    float x[Keys::kCount][4], grad[Keys::kCount][4];
+    products<D, kTileKeys>(shared, shared + Tile::kKeysAt, x);
+    products<D, kTileKeys>(shared + Tile::kGradOut, shared + Tile::kValues, grad);
     if (Tile::kWeightsOverValues) __syncthreads();
 #pragma unroll
-    for (int i = 0; i < Keys::kCount; ++i) row_gradients<kLeft>(i, x[i], d_weight[i], first, masked);
+    for (int i = 0; i < Keys::kCount; ++i) row_gradients<kLeft>(i, x[i], grad[i], first_key, masked);
     __syncwarp();
-    accumulate<D, Tile::kKeys>(logit_grads, keys, grad_query);
+    accumulate<D, kTileKeys>(shared + Tile::kLogitGrads, shared + Tile::kKeysAt, grad_query);
     __syncthreads();
   }
 
   template <bool kLeft>
   __device__ void walk(int far_key) {
-    constexpr int kKeys = Tile::kKeys;
-    const int begin = (kLeft ? last_row : at.row) / kKeys, end = far_key / kKeys;
-    const int tiles = (kLeft ? begin - end : end - begin) + 1;
-    const auto tile_at = [&](int i) { return (kLeft ? begin - i : begin + i) * kKeys; };
-    fetch(tile_at(0));
-    for (int i = 0; i < tiles; ++i) {
+    const TileRange<kLeft, kTileKeys> tiles(at.row, last_row, far_key);
+    fetch(tiles.first_key(0));
+    for (int i = 0; i < tiles.count; ++i) {
       cp_async_wait_all();
       __syncthreads();
-      const int first = tile_at(i);
-      const bool diagonal = first + kKeys > at.row && first < at.row + kHalf;
-      const bool border = (kLeft ? last_row - first : first + kKeys - 1 - at.row) >= limits.window;
-      tile<kLeft>(first, diagonal || border || first + kKeys > at.length);
-      if (!Tile::kWeightsOverValues && i + 1 < tiles) fetch(tile_at(i + 1));
-      add_key_gradients(first);
-      if (Tile::kWeightsOverValues && i + 1 < tiles) {
+      const int first_key = tiles.first_key(i);
+      tile<kLeft>(first_key, needs_mask<kLeft, kTileKeys>(first_key, at.row, kHalfRows, last_row, limits));
+      if (!Tile::kWeightsOverValues && i + 1 < tiles.count) fetch(tiles.first_key(i + 1));
+      add_key_gradients(first_key);
+      if (Tile::kWeightsOverValues && i + 1 < tiles.count) {
         __syncthreads();
-        fetch(tile_at(i + 1));
+        fetch(tiles.first_key(i + 1));
       }
     }
     __syncthreads();
   }
 
   template <bool kLeft>
-  __device__ void side(const int* extent) {  // of the document's rows
-    const int sides = p.causal ? 1 : 2;
+  __device__ void side(const int* extent) {  // extent: of the document's first row
+    const int sides = arguments.params.causal ? 1 : 2;
 #pragma unroll
     for (int i = 0; i < Keys::kCount; ++i) {
       const int row = at.row + Keys::row() + i;
-      const RowStart from =
-          row < at.length ? row_start(p, self_logit[row], row_state[row], value_norm) : RowStart();
+      const RowStart from = row < at.length
+                                ? row_start(arguments.params, self_logit[row], row_state[row], value_norm)
+                                : RowStart();
       stick[i] = from.stick;
       farther[i] = kLeft ? from.left_total : from.right_total;
       bound[i] = from.bound;
@@ -218,18 +203,16 @@ struct Block {
     }
   }
 
-  // Adds the half's d lambda to its item's, 0 before: two numbers, the same sum in either order.
-  __device__ void add_grad_decay(float* sums, float* to) const {
-    float sum = grad_decay;
-#pragma unroll
-    for (int mask = 16; mask > 0; mask /= 2) sum += __shfl_xor_sync(~0u, sum, mask);
-    if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = sum;
+  // Adds the half's d lambda to its item's, which was 0: two numbers have the same sum in either order.
+  __device__ void add_grad_decay(float* scratch, float* to) const {
+    const float sum = warp_sum(grad_decay);
+    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = sum;
     __syncthreads();
-    if (threadIdx.x == 0) atomicAdd(to, (sums[0] + sums[1]) + (sums[2] + sums[3]));
+    if (threadIdx.x == 0) atomicAdd(to, (scratch[0] + scratch[1]) + (scratch[2] + scratch[3]));
     __syncthreads();
   }
 
-  __device__ void store_grad_query(float* to) const {
+  __device__ void store_grad_query(float* to) const {  // to: of the document's first row
 #pragma unroll
     for (int i = 0; i < Columns::kCount; ++i) {
       const int row = at.row + Columns::row() + i;
@@ -242,34 +225,28 @@ struct Block {
 };
 
 template <int D>
-__device__ void backward_half(const AttentionParams& p, const Documents& docs, const Prepared& prepared,
-                              const BackwardInputs& in, const Accumulators& acc, float* shared, int2 item,
-                              int half, int slot) {
+__device__ void backward_half(const BackwardArguments& arguments, const Documents& docs, float* shared,
+                              int2 item, int half, int slot) {
   using Tile = BackwardTile<D>;
   const RowBlock at = half_block(docs, item.x, half);
   if (at.row >= at.length) return;
+  const AttentionParams& p = arguments.params;
+  const Prepared& prepared = arguments.prepared;
+  const Accumulators& sums = arguments.sums;
   const int head_index = item.y;
-  const int64_t base = head_index * p.seq + at.begin, blocks = docs.blocks();
-  const int64_t slot_base = slot * acc.matrix + base * D;
-  float *keys = shared + 2 * Tile::kRowMatrix, *values = keys + Tile::kKeyMatrix;
-  float* weights = Tile::kWeightsOverValues ? values : values + Tile::kKeyMatrix;
-  Block<D> block{p,
+  const int64_t base = head_index * p.seq + at.begin, slot_base = slot * sums.matrix + base * D;
+  Block<D> block{arguments,
                  shared,
-                 shared + Tile::kRowMatrix,
-                 keys,
-                 values,
-                 weights,
-                 weights + Tile::kWeights,
                  static_cast<const float*>(prepared.key) + base * D,
                  static_cast<const float*>(prepared.value) + base * D,
                  prepared.self_logit + base,
-                 acc.row_state + base,
-                 acc.remainder + base,
-                 acc.key + slot_base,
-                 acc.value + slot_base,
+                 sums.row_state + base,
+                 sums.remainder + base,
+                 sums.key + slot_base,
+                 sums.value + slot_base,
                  at,
-                 min(at.row + kHalf, at.length) - 1,
-                 {decay_per_token(p.decay[head_index % p.heads]), window_of(p), at.length},
+                 min(at.row + kHalfRows, at.length) - 1,
+                 {decay_per_token(p.decay[head_index % p.heads]), arguments.window, at.length},
                  __uint_as_float(prepared.value_norm[head_index]),
                  0.f,
                  {},
@@ -277,54 +254,53 @@ __device__ void backward_half(const AttentionParams& p, const Documents& docs, c
                  {},
                  {},
                  {}};
-  load_rows<D, kHalf>(block.query, static_cast<const float*>(prepared.query) + base * D, at.row, at.length);
-  load_rows<D, kHalf>(block.grad_out, static_cast<const float*>(acc.grad_out) + base * D, at.row, at.length);
-  const int* extent = in.extent + base * (p.causal ? 1 : 2);
+  load_rows<D, kHalfRows>(shared, static_cast<const float*>(prepared.query) + base * D, at.row, at.length);
+  load_rows<D, kHalfRows>(shared + Tile::kGradOut, static_cast<const float*>(sums.grad_out) + base * D,
+                          at.row, at.length);
+  const int* extent = arguments.inputs.extent + base * (p.causal ? 1 : 2);
   block.template side<true>(extent);
   if (!p.causal) block.template side<false>(extent);
-  block.store_grad_query(acc.query + base * D);
-  block.add_grad_decay(shared, acc.decay + head_index * blocks + item.x);
+  block.store_grad_query(sums.query + base * D);
+  block.add_grad_decay(shared, sums.decay + head_index * arguments.blocks + item.x);
 }
 
 template <int D>
-__global__ void __launch_bounds__(kThreads, 2)
-    backward_kernel(const __grid_constant__ AttentionParams p, const Documents docs,
-                    const __grid_constant__ Prepared prepared, const __grid_constant__ Plan plan,
-                    const __grid_constant__ BackwardInputs in, const __grid_constant__ Accumulators acc) {
+__global__ void __launch_bounds__(kThreads, BackwardTile<D>::kBlocksPerMultiprocessor)
+    backward_kernel(const __grid_constant__ BackwardArguments arguments, const Documents docs) {
   extern __shared__ __align__(128) float shared[];
-  if (!p.deterministic) {
-    const int2 item = item_at(plan, blockIdx.x / 2, docs.blocks(), p.causal);
-    backward_half<D>(p, docs, prepared, in, acc, shared, item, blockIdx.x % 2, 0);
+  if (arguments.ordered_slots == 0) {
+    const int2 item = item_at(arguments.plan, blockIdx.x / 2, arguments.blocks, arguments.params.causal);
+    backward_half<D>(arguments, docs, shared, item, blockIdx.x % 2, 0);
     return;
   }
-  // This thread block alone adds to its slot of its head, always in the same order.
-  const int slot = blockIdx.x % acc.slots, head_index = blockIdx.x / acc.slots;
+  // Deterministic: this thread block alone adds to its slot of its head, always in the same order.
+  const int slots = arguments.ordered_slots, slot = blockIdx.x % slots, head_index = blockIdx.x / slots;
   const int halves = 2 * docs.blocks();
-  for (int n = 2 * slot; n < halves; n += n % 2 == 0 ? 1 : 2 * acc.slots - 1)
-    backward_half<D>(p, docs, prepared, in, acc, shared, make_int2(n / 2, head_index), n % 2, slot);
+  for (int n = 2 * slot; n < halves; n += n % 2 == 0 ? 1 : 2 * slots - 1)
+    backward_half<D>(arguments, docs, shared, make_int2(n / 2, head_index), n % 2, slot);
 }
 
 }  // namespace
+}  // namespace float32
 
 template <int D>
-cudaError_t launch_backward_float32(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
-                                 const BackwardInputs& in, const Accumulators& acc, cudaStream_t stream) {
-  constexpr int kShared = BackwardTile<D>::kShared;
-  const auto kernel = backward_kernel<D>;
+cudaError_t launch_backward_float32(const BackwardArguments& arguments, cudaStream_t stream) {
+  constexpr int kSharedBytes = float32::BackwardTile<D>::kSharedBytes;
+  const AttentionParams& p = arguments.params;
+  const auto kernel = float32::backward_kernel<D>;
   if (const cudaError_t error =
-          cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared))
+          cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes))
     return error;
-  if (const cudaError_t error = cudaMemsetAsync(acc.decay, 0, num_items(p) * sizeof(float), stream))
+  if (const cudaError_t error =
+          cudaMemsetAsync(arguments.sums.decay, 0, num_items(p) * sizeof(float), stream))
     return error;
-  const int64_t grid = p.deterministic ? p.batch * p.heads * acc.slots : 2 * num_items(p);
-  kernel<<<static_cast<unsigned>(grid), kThreads, kShared, stream>>>(p, documents_of(p), prepared, plan, in,
-                                                                     acc);
+  const unsigned grid = backward_grid(arguments) * (p.deterministic ? 1 : 2);  // two halves per item
+  kernel<<<grid, float32::kThreads, kSharedBytes, stream>>>(arguments, documents_of(p));
   return cudaGetLastError();
 }
 
-#define RSE_INSTANTIATE(D)                                                                           \
-  template cudaError_t launch_backward_float32<D>(const AttentionParams&, const Prepared&, const Plan&, \
-                                               const BackwardInputs&, const Accumulators&, cudaStream_t);
+#define RSE_INSTANTIATE(D) \
+  template cudaError_t launch_backward_float32<D>(const BackwardArguments&, cudaStream_t);
 RSE_INSTANTIATE(32)
 RSE_INSTANTIATE(64)
 RSE_INSTANTIATE(128)
