@@ -8,20 +8,20 @@ namespace rse::kernels {
 
 // beta_ii, and 1 - beta_ii.
 struct SelfKey {
-  float beta, left;
+  float beta, remaining;
 };
 
 // logit: x_ii in units of log2; takes_part: the option self_key. The logit is clamped at 60, so that neither
 // number overflows.
 __device__ inline SelfKey break_self_key(float logit, bool takes_part) {
   const float e = takes_part ? exp2f(fminf(logit, 60.f)) : 0.f;
-  const float left = 1.f / (1.f + e);
-  return {e * left, left};
+  const float remaining = 1.f / (1.f + e);
+  return {e * remaining, remaining};
 }
 
 // The length r of each of a query's sticks (src/ops/README.md section 1).
 __device__ inline float stick_start(const SelfKey& self, bool shared, bool causal) {
-  return !shared ? 1.f : causal ? self.left : 0.5f * self.left;
+  return !shared ? 1.f : causal ? self.remaining : 0.5f * self.remaining;
 }
 
 // What backward knows of a row before its first key. All are 0 beyond the document's last row.

@@ -40,7 +40,7 @@ __device__ constexpr int nth_nearest(int i) {
 template <bool kLeft, bool kBeta, bool kClamp, Reciprocal kReciprocal, typename Keys, int N>
 __device__ inline float break_stick(Keys keys, float (&x)[N], float (&run_front)[Keys::kCount / kRun],
                                     float (&beta)[N]) {
-  float left = 1.f;
+  float remaining = 1.f;
 #pragma unroll
   for (int run = 0; run < Keys::kCount / kRun; ++run) {
     float e[kRun], w[kRun], q[kRun];
@@ -54,8 +54,8 @@ __device__ inline float break_stick(Keys keys, float (&x)[N], float (&run_front)
     float inverse = rcp_approx(q[kRun - 1]);
     if constexpr (kReciprocal == Reciprocal::kNewton)
       inverse = fmaf(inverse, fmaf(-q[kRun - 1], inverse, 1.f), inverse);
-    run_front[run] = left;
-    left *= inverse;
+    run_front[run] = remaining;
+    remaining *= inverse;
 #pragma unroll
     for (int i = kRun - 1; i >= 0; --i) {
       const int n = keys(nth_nearest<kLeft, Keys>(kRun * run + i));
@@ -64,18 +64,18 @@ __device__ inline float break_stick(Keys keys, float (&x)[N], float (&run_front)
       inverse *= w[i];
     }
   }
-  return left;
+  return remaining;
 }
 
-// Combines `own` over the lanes of a row; received[s]: that of the 2^s lanes beside this lane's 2^s.
+// Combines x over the lanes of a row. received[s]: what the 2^s lanes beside this lane's 2^s combine to.
 template <typename Lanes, typename Combine>
-__device__ __forceinline__ float over_lanes(float own, float (&received)[Lanes::kSteps], Combine combine) {
+__device__ __forceinline__ float over_lanes(float x, float (&received)[Lanes::kSteps], Combine combine) {
 #pragma unroll
   for (int s = 0; s < Lanes::kSteps; ++s) {
-    received[s] = __shfl_xor_sync(~0u, own, Lanes::mask(s));
-    own = combine(own, received[s]);
+    received[s] = __shfl_xor_sync(~0u, x, Lanes::mask(s));
+    x = combine(x, received[s]);
   }
-  return own;
+  return x;
 }
 
 // Whether received[step] came from lanes with nearer keys.
@@ -84,12 +84,12 @@ __device__ __forceinline__ bool from_nearer(int step) {
   return ((threadIdx.x & Lanes::mask(step)) == 0) == kLeft;
 }
 
-// The stick in front of this lane's keys. left: the factor that the lane's keys leave; stick: that in front
-// of the tile, which becomes what the tile leaves.
+// The stick in front of this lane's keys. remaining: the factor that the lane's keys leave; stick: that in
+// front of the tile, which becomes what the tile leaves.
 template <bool kLeft, typename Lanes>
-__device__ __forceinline__ float stick_in_front(float left, float& stick) {
+__device__ __forceinline__ float stick_in_front(float remaining, float& stick) {
   float received[Lanes::kSteps];
-  const float all = over_lanes<Lanes>(left, received, [](float a, float b) { return a * b; });
+  const float all = over_lanes<Lanes>(remaining, received, [](float a, float b) { return a * b; });
   float front = Lanes::kCombineFirst ? 1.f : stick;
 #pragma unroll
   for (int s = 0; s < Lanes::kSteps; ++s) {
@@ -100,11 +100,11 @@ __device__ __forceinline__ float stick_in_front(float left, float& stick) {
   return front;
 }
 
-// The sum of `own` over the lanes with nearer keys; `own` becomes that over all lanes of the row.
+// The sum of x over the lanes with nearer keys; x becomes the sum over all lanes of the row.
 template <bool kLeft, typename Lanes>
-__device__ __forceinline__ float nearer_sum(float& own) {
+__device__ __forceinline__ float nearer_sum(float& x) {
   float received[Lanes::kSteps], nearer = 0.f;
-  own = over_lanes<Lanes>(own, received, [](float a, float b) { return a + b; });
+  x = over_lanes<Lanes>(x, received, [](float a, float b) { return a + b; });
 #pragma unroll
   for (int s = 0; s < Lanes::kSteps; ++s) {
     if (from_nearer<kLeft, Lanes>(s)) nearer += received[s];

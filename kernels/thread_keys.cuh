@@ -15,13 +15,13 @@ struct OneRow {
   __device__ constexpr int operator()(int n) const { return n; }
 };
 
-// Row `half` of the two that a thread holds in an accumulator of mma.sync or wgmma with 64 columns: 16 keys
+// Row 0 or 1 of the two that a thread holds in an accumulator of mma.sync or wgmma with 64 columns: 16 keys
 // each, in pairs, the two rows by turns. The tile's keys are permuted (key_of_column), so that they are
 // neighbours.
 struct AccumulatorRow {
   static constexpr int kCount = 16;
-  int half;
-  __device__ constexpr int operator()(int n) const { return 4 * (n / 2) + 2 * half + n % 2; }
+  int row;
+  __device__ constexpr int operator()(int n) const { return 4 * (n / 2) + 2 * row + n % 2; }
 };
 
 // The key of a tile that column c of such an accumulator holds, and the column that holds key n: the lane

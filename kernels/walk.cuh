@@ -20,24 +20,27 @@ struct Limits {
 // A row of the document, and the first of the keys that a thread holds of that row.
 struct RowPlace {
   int row, key;
+  // The distance of key n; negative or 0 off the side.
   template <bool kLeft>
-  __device__ int distance(int n) const {  // of key n, negative or 0 off the side
+  __device__ int distance(int n) const {
     return kLeft ? row - (key + n) : key + n - row;
   }
+  // The distance of key 0. That of key n is plus_keys() of it.
   template <bool kLeft>
-  __device__ float nearest() const {  // distance of key 0; that of key n: minus n on the left, else plus n
+  __device__ float nearest() const {
     return static_cast<float>(kLeft ? row - key : key - row);
   }
+  // Whether key n is off the side, or beyond the window or the document.
   template <bool kLeft>
-  __device__ bool leaves_out(int n,
-                             const Limits& limits) const {  // key n: off the side, beyond window or document
+  __device__ bool leaves_out(int n, const Limits& limits) const {
     const int d = distance<kLeft>(n);
     return d <= 0 || d >= limits.window || key + n >= limits.length;
   }
 };
 
+// The distance n keys further along the document.
 template <bool kLeft>
-__device__ inline float plus_keys(float distance, int n) {  // n keys further along the document
+__device__ inline float plus_keys(float distance, int n) {
   return kLeft ? distance - n : distance + n;
 }
 

@@ -60,24 +60,29 @@ struct Block {
   RowBlock at;
   int last_row;
   Limits limits;
-  float value_norm, grad_decay;
-  float stick[Keys::kCount],
-      farther[Keys::kCount];   // in front of the tile; the farther sum of its nearest key
-  float bound[Keys::kCount];   // the most that a farther sum may be for a stick of 1
-  float moment[Keys::kCount];  // C of the keys walked so far
-  float grad_query[Columns::kCount][kColumnChunks<D>][4];
+  float value_norm;
+  float grad_decay = 0;
+  float stick[Keys::kCount] = {};    // in front of the tile
+  float farther[Keys::kCount] = {};  // the farther sum of the tile's nearest key
+  float bound[Keys::kCount] = {};    // the most that a farther sum may be for a stick of 1
+  float moment[Keys::kCount] = {};   // C of the keys walked so far
+  float grad_query[Columns::kCount][kColumnChunks<D>][4] = {};
+  // In shared memory.
+  float *query = shared, *grad_out = shared + Tile::kGradOut, *keys = shared + Tile::kKeysAt;
+  float *values = shared + Tile::kValues, *weights = shared + Tile::kWeights;
+  float* logit_grads = shared + Tile::kLogitGrads;
 
   // Row i of the thread, from logits x and gradients of weights: leaves the weights and the logit gradients
   // in shared memory.
   template <bool kLeft>
   __device__ void row_gradients(int i, float (&x)[4], float (&grad)[4], int first_key, bool masked) {
     const int row = Keys::row() + i, column = Keys::column();
-    const OneRow<4> keys;
+    const OneRow<4> columns;
     const RowPlace row_place{at.row + row, first_key + 4 * column};
     float beta[4], run_front[1];
-    decay_and_mask<kLeft>(keys, x, row_place, masked, limits);
-    const float left = break_stick<kLeft, true, true, Reciprocal::kNewton>(keys, x, run_front, beta);
-    const float front = stick_in_front<kLeft, StickLanes<kTileKeys>>(left, stick[i]);
+    decay_and_mask<kLeft>(columns, x, row_place, masked, limits);
+    const float remaining = break_stick<kLeft, true, true, Reciprocal::kNewton>(columns, x, run_front, beta);
+    const float front = stick_in_front<kLeft, StickLanes<kTileKeys>>(remaining, stick[i]);
     const float nearest = row_place.nearest<kLeft>();
     float sum = 0, moments = 0;
 #pragma unroll
@@ -87,36 +92,35 @@ struct Block {
       sum += grad[n];
       moments = fmaf(beta[n], plus_keys<kLeft>(nearest, n), moments);
     }
-    store4(shared + Tile::kWeights + place<kTileKeys>(row, column), x);
+    store4(weights + place<kTileKeys>(row, column), x);
     const float here =
         clamp_farther(farther_sum<kLeft, StickLanes<kTileKeys>>(sum, farther[i]), front * bound[i]);
     float reached = moment[i] + nearer_sum<kLeft, StickLanes<kTileKeys>>(moments);
     moment[i] += moments;
-    logit_gradients<kLeft>(keys, grad, beta, here, [&](int n, float weighted_grad, float) {
+    logit_gradients<kLeft>(columns, grad, beta, here, [&](int n, float weighted_grad, float) {
       const float distance = plus_keys<kLeft>(nearest, n);
       reached = fmaf(beta[n], distance, reached);
       grad_decay = fmaf(weighted_grad, reached - distance, grad_decay);
     });
-    store4(shared + Tile::kLogitGrads + place<kTileKeys>(row, column), grad);
+    store4(logit_grads + place<kTileKeys>(row, column), grad);
   }
 
   // dV += weights^T grad_out by warps 0 and 1, dK += logit gradients^T query by warps 2 and 3.
   __device__ void add_key_gradients(int first_key) const {
     using Lanes = KeyGradientLanes<D>;
     const bool of_value = threadIdx.x < kThreads / 2;
-    const float* left = shared + (of_value ? Tile::kWeights : Tile::kLogitGrads);
-    const float* right = shared + (of_value ? Tile::kGradOut : 0);
+    const float* lhs = of_value ? weights : logit_grads;
+    const float* rhs = of_value ? grad_out : query;
     const int key = Lanes::key(), column = Lanes::column();
     float sum[2][4][Lanes::kChunks][4] = {};
 #pragma unroll 4
     for (int row = 0; row < kHalfRows; ++row) {
       float4 b[Lanes::kChunks];
 #pragma unroll
-      for (int c = 0; c < Lanes::kChunks; ++c)
-        b[c] = load4(right + place<D>(row, column + c * Lanes::kAcross));
+      for (int c = 0; c < Lanes::kChunks; ++c) b[c] = load4(rhs + place<D>(row, column + c * Lanes::kAcross));
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const float4 a = load4(left + place<Tile::kTileKeys>(row, key + h * Lanes::kAcrossKeys));
+        const float4 a = load4(lhs + place<Tile::kTileKeys>(row, key + h * Lanes::kAcrossKeys));
 #pragma unroll
         for (int c = 0; c < Lanes::kChunks; ++c) {
           multiply_add(sum[h][0][c], a.x, b[c]);
@@ -141,21 +145,21 @@ struct Block {
   }
 
   __device__ void fetch(int first_key) const {
-    load_rows<D, kTileKeys>(shared + Tile::kKeysAt, key, first_key, at.length);
-    load_rows<D, kTileKeys>(shared + Tile::kValues, value, first_key, at.length);
+    load_rows<D, kTileKeys>(keys, key, first_key, at.length);
+    load_rows<D, kTileKeys>(values, value, first_key, at.length);
     cp_async_commit();
   }
 
   template <bool kLeft>
   __device__ void tile(int first_key, bool masked) {
     float x[Keys::kCount][4], grad[Keys::kCount][4];
-    products<D, kTileKeys>(shared, shared + Tile::kKeysAt, x);
-    products<D, kTileKeys>(shared + Tile::kGradOut, shared + Tile::kValues, grad);
+    products<D, kTileKeys>(query, keys, x);
+    products<D, kTileKeys>(grad_out, values, grad);
     if (Tile::kWeightsOverValues) __syncthreads();
 #pragma unroll
     for (int i = 0; i < Keys::kCount; ++i) row_gradients<kLeft>(i, x[i], grad[i], first_key, masked);
     __syncwarp();
-    accumulate<D, kTileKeys>(shared + Tile::kLogitGrads, shared + Tile::kKeysAt, grad_query);
+    accumulate<D, kTileKeys>(logit_grads, keys, grad_query);
     __syncthreads();
   }
 
@@ -227,7 +231,6 @@ struct Block {
 template <int D>
 __device__ void backward_half(const BackwardArguments& arguments, const Documents& docs, float* shared,
                               int2 item, int half, int slot) {
-  using Tile = BackwardTile<D>;
   const RowBlock at = half_block(docs, item.x, half);
   if (at.row >= at.length) return;
   const AttentionParams& p = arguments.params;
@@ -247,16 +250,11 @@ __device__ void backward_half(const BackwardArguments& arguments, const Document
                  at,
                  min(at.row + kHalfRows, at.length) - 1,
                  {decay_per_token(p.decay[head_index % p.heads]), arguments.window, at.length},
-                 __uint_as_float(prepared.value_norm[head_index]),
-                 0.f,
-                 {},
-                 {},
-                 {},
-                 {},
-                 {}};
-  load_rows<D, kHalfRows>(shared, static_cast<const float*>(prepared.query) + base * D, at.row, at.length);
-  load_rows<D, kHalfRows>(shared + Tile::kGradOut, static_cast<const float*>(sums.grad_out) + base * D,
-                          at.row, at.length);
+                 __uint_as_float(prepared.value_norm[head_index])};
+  load_rows<D, kHalfRows>(block.query, static_cast<const float*>(prepared.query) + base * D, at.row,
+                          at.length);
+  load_rows<D, kHalfRows>(block.grad_out, static_cast<const float*>(sums.grad_out) + base * D, at.row,
+                          at.length);
   const int* extent = arguments.inputs.extent + base * (p.causal ? 1 : 2);
   block.template side<true>(extent);
   if (!p.causal) block.template side<false>(extent);

@@ -25,8 +25,11 @@ struct Block {
   RowBlock at;
   int last_row, reach;  // reach: the number of keys that any row may need on a side
   Limits limits;
-  float stick[Keys::kCount];
-  float out[Columns::kCount][kColumnChunks<D>][4];
+  float stick[Keys::kCount] = {};
+  float out[Columns::kCount][kColumnChunks<D>][4] = {};
+  // In shared memory.
+  float *query = shared, *keys = shared + Tile::kKeysAt, *values = shared + Tile::kValues;
+  float *weights = shared + Tile::kWeights, *self_weights = shared + Tile::kSelfWeights;
 
   __device__ SelfKey self_key(int row) const {
     return break_self_key(row < at.length ? self_logit[row] : 0.f, arguments.params.self_key);
@@ -35,13 +38,14 @@ struct Block {
   template <bool kLeft>
   __device__ void tile(float (&x)[Keys::kCount][4], int first_key, bool masked) {
     const int row = Keys::row(), column = Keys::column();
-    const OneRow<4> keys;
+    const OneRow<4> columns;
 #pragma unroll
     for (int i = 0; i < Keys::kCount; ++i) {
       float beta[4], run_front[1];
-      decay_and_mask<kLeft>(keys, x[i], {at.row + row + i, first_key + 4 * column}, masked, limits);
-      const float left = break_stick<kLeft, false, true, Reciprocal::kNewton>(keys, x[i], run_front, beta);
-      const float front = stick_in_front<kLeft, StickLanes<kTileKeys>>(left, stick[i]);
+      decay_and_mask<kLeft>(columns, x[i], {at.row + row + i, first_key + 4 * column}, masked, limits);
+      const float remaining =
+          break_stick<kLeft, false, true, Reciprocal::kNewton>(columns, x[i], run_front, beta);
+      const float front = stick_in_front<kLeft, StickLanes<kTileKeys>>(remaining, stick[i]);
 #pragma unroll
       for (int n = 0; n < 4; ++n) x[i][n] *= front;
     }
@@ -50,12 +54,12 @@ struct Block {
   __device__ void store_weights(const float (&x)[Keys::kCount][4]) const {
 #pragma unroll
     for (int i = 0; i < Keys::kCount; ++i)
-      store4(shared + Tile::kWeights + place<kTileKeys>(Keys::row() + i, Keys::column()), x[i]);
+      store4(weights + place<kTileKeys>(Keys::row() + i, Keys::column()), x[i]);
     __syncwarp();
   }
 
-  __device__ void fetch(int element, const float* from, int first) const {
-    load_rows<D, kTileKeys>(shared + element, from, first, at.length);
+  __device__ void fetch(float* to, const float* from, int first) const {
+    load_rows<D, kTileKeys>(to, from, first, at.length);
     cp_async_commit();
   }
 
@@ -64,7 +68,7 @@ struct Block {
   __device__ int walk() {
     const TileRange<kLeft, kTileKeys> tiles(at.row, last_row,
                                             farthest_key<kLeft>(at.row, last_row, reach, at.length));
-    fetch(Tile::kKeysAt, key, tiles.first_key(0));
+    fetch(keys, key, tiles.first_key(0));
     int i = 0;
     for (; i < tiles.count; ++i) {
       bool live = false;
@@ -73,18 +77,18 @@ struct Block {
       cp_async_wait_all();
       if (!__syncthreads_or(live)) break;
       const int first_key = tiles.first_key(i);
-      fetch(Tile::kValues, value, first_key);
+      fetch(values, value, first_key);
       float x[Keys::kCount][4];
-      products<D, kTileKeys>(shared, shared + Tile::kKeysAt, x);
+      products<D, kTileKeys>(query, keys, x);
       tile<kLeft>(x, first_key, needs_mask<kLeft, kTileKeys>(first_key, at.row, kHalfRows, last_row, limits));
       cp_async_wait_all();
       __syncthreads();
-      if (!Tile::kWeightsOverKeys && i + 1 < tiles.count) fetch(Tile::kKeysAt, key, tiles.first_key(i + 1));
+      if (!Tile::kWeightsOverKeys && i + 1 < tiles.count) fetch(keys, key, tiles.first_key(i + 1));
       store_weights(x);
-      accumulate<D, kTileKeys>(shared + Tile::kWeights, shared + Tile::kValues, out);
+      accumulate<D, kTileKeys>(weights, values, out);
       if (Tile::kWeightsOverKeys && i + 1 < tiles.count) {
         __syncthreads();
-        fetch(Tile::kKeysAt, key, tiles.first_key(i + 1));
+        fetch(keys, key, tiles.first_key(i + 1));
       }
     }
     __syncthreads();
@@ -106,7 +110,7 @@ struct Block {
       if (row >= at.length) continue;
       store_side_end<kLeft>(arguments.outputs, base + row, sides, stick[i],
                             kLeft ? row - last_key : last_key - row);
-      if (p.remainder_self) shared[Tile::kSelfWeights + row - at.row] += stick[i];
+      if (p.remainder_self) self_weights[row - at.row] += stick[i];
     }
   }
 
@@ -132,7 +136,7 @@ struct Block {
     each_row([&](int row, int column, const float(&sum)[4]) {
       if (column >= arguments.params.head_dim) return;
       const float* self_value = value + static_cast<int64_t>(row) * D + column;
-      const float weight = shared[Tile::kSelfWeights + row - at.row];
+      const float weight = self_weights[row - at.row];
       float* to = result + (at.begin + row) * to_out.token + column;
 #pragma unroll
       for (int n = 0; n < 4; ++n) to[n] = fmaf(weight, self_value[n], sum[n]);
@@ -143,7 +147,6 @@ struct Block {
 template <int D>
 __global__ void __launch_bounds__(kThreads, ForwardTile<D>::kBlocksPerMultiprocessor)
     forward_kernel(const __grid_constant__ ForwardArguments arguments, const Documents docs) {
-  using Tile = ForwardTile<D>;
   extern __shared__ __align__(128) float shared[];
   const AttentionParams& p = arguments.params;
   const Prepared& prepared = arguments.prepared;
@@ -161,12 +164,10 @@ __global__ void __launch_bounds__(kThreads, ForwardTile<D>::kBlocksPerMultiproce
                  at,
                  min(at.row + kHalfRows, at.length) - 1,
                  reach_of(arguments.plan, head_index * arguments.blocks + item.x, arguments.window),
-                 {decay_per_token(p.decay[head]), arguments.window, at.length},
-                 {},
-                 {}};
-  load_rows<D, kHalfRows>(shared, static_cast<const float*>(prepared.query) + base * D, at.row, at.length);
-  if (threadIdx.x < kHalfRows)
-    shared[Tile::kSelfWeights + threadIdx.x] = block.self_key(at.row + threadIdx.x).beta;
+                 {decay_per_token(p.decay[head]), arguments.window, at.length}};
+  load_rows<D, kHalfRows>(block.query, static_cast<const float*>(prepared.query) + base * D, at.row,
+                          at.length);
+  if (threadIdx.x < kHalfRows) block.self_weights[threadIdx.x] = block.self_key(at.row + threadIdx.x).beta;
   block.template side<true>();
   if (!p.causal) {
     if (arguments.saved.left != nullptr) block.save(arguments.saved.left);

@@ -93,9 +93,7 @@ __device__ void backward_block(const BackwardArguments& arguments, const Documen
       at,
       at.row + kWarpRows * warp,
       decay_per_token(p.decay[head_index % p.heads]),
-      0.f,
-      loads,
-      {}};
+      loads};
   const int sides = p.causal ? 1 : 2, last_row = min(at.row + kRows, at.length) - 1;
   // Under way while the extents come: the nearest tile, which every block has, and the block's own rows.
   const int* extent = arguments.inputs.extent;

@@ -38,9 +38,10 @@ struct BackwardBlock {
   float* key_gradient;         // likewise: dV for warpgroup 0, dK for warpgroup 1
   RowBlock at;
   int warp_row;  // the warp's first row in the document
-  float decay, grad_decay;
+  float decay;
   int loads;  // number of tiles that this thread block had asked for before this row block
-  float grad_query[Tile::kPanels][32];
+  float grad_decay = 0;
+  float grad_query[Tile::kPanels][32] = {};
 
   __device__ int warpgroup() const { return threadIdx.x / kWarpgroup; }
   __device__ Limits limits() const { return {decay, arguments.window, at.length}; }
@@ -85,14 +86,14 @@ struct BackwardBlock {
 
   // Starts to form dV or dK of the tile whose weights lie in `buffer`, one panel of columns.
   __device__ __forceinline__ void key_products(float (&sum)[32], int buffer, int panel) const {
-    const uint32_t left =
+    const uint32_t lhs =
         matrix_at(address(Tile::kBuffers + (2 * buffer + warpgroup()) * Tile::kWeightMatrix));
-    const uint32_t right =
+    const uint32_t rhs =
         matrix_at(address(warpgroup() == 0 ? Tile::kGradOut : Tile::kQuery) + panel * kPanelElements * 2);
 #pragma unroll
     for (int k = 0; k < kRows / 16; ++k) {
       const int rows = k / 4 * Tile::kMatrix * 2 + k % 4 * 2048;
-      wgmma_shared<Element, 1, 1>(sum, descriptor(left, k * 2048), descriptor(right, rows), k > 0);
+      wgmma_shared<Element, 1, 1>(sum, descriptor(lhs, k * 2048), descriptor(rhs, rows), k > 0);
     }
     wgmma_commit();
   }
@@ -254,9 +255,9 @@ struct BackwardBlock {
       pin(x);
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const float left = break_stick<kLeft, true, true, Reciprocal::kApproximate>(AccumulatorRow{h}, x,
-                                                                                    run_front[h], beta);
-        front[h] = stick_in_front<kLeft, QuadLanes>(left, stick[h]);
+        const float remaining = break_stick<kLeft, true, true, Reciprocal::kApproximate>(AccumulatorRow{h}, x,
+                                                                                         run_front[h], beta);
+        front[h] = stick_in_front<kLeft, QuadLanes>(remaining, stick[h]);
       }
       pack_weights<Element, kLeft>(x, run_front, front, packed);
       store_weights<kLeft && kMasked>(place, packed, buffer);

@@ -22,9 +22,9 @@ struct Block {
   RowBlock at;
   int first_row, reach;  // the thread's first row; the number of keys that any row may need on a side
   float decay;
-  int loads;       // number of tiles that this thread block has asked for
   bool may_clamp;  // logits may exceed kMostLogit
-  float out[Tile::kPanels][32];
+  int loads = 0;   // number of tiles that this thread block has asked for
+  float out[Tile::kPanels][32] = {};
 
   __device__ Limits limits() const { return {decay, arguments.window, at.length}; }
   __device__ uint32_t barrier(int load) const { return barriers + 8 * (load % Tile::kStages); }
@@ -72,9 +72,9 @@ struct Block {
     pin_out();
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const float left = break_stick<kLeft, false, kClamp, Reciprocal::kApproximate>(AccumulatorRow{h}, x,
-                                                                                     run_front[h], no_beta);
-      front[h] = stick_in_front<kLeft, QuadLanes>(left, stick[h]);
+      const float remaining = break_stick<kLeft, false, kClamp, Reciprocal::kApproximate>(
+          AccumulatorRow{h}, x, run_front[h], no_beta);
+      front[h] = stick_in_front<kLeft, QuadLanes>(remaining, stick[h]);
     }
     uint32_t weights[4][4];
     pack_weights<Element, kLeft>(x, run_front, front, weights);
@@ -181,9 +181,7 @@ __global__ void __launch_bounds__(kThreads, ForwardTile<D>::kBlocksPerMultiproce
                           at.row + kWarpRows * static_cast<int>(threadIdx.x / 32) + quad_of_warp(),
                           reach_of(arguments.plan, item_index, arguments.window),
                           decay_per_token(p.decay[head_index % p.heads]),
-                          0,
-                          may_exceed(prepared.query_norm[item_index], prepared.key_norm[head_index]),
-                          {}};
+                          may_exceed(prepared.query_norm[item_index], prepared.key_norm[head_index])};
   if (threadIdx.x == 0) {
     for (int s = 0; s < Tile::kStages; ++s) barrier_init(block.barriers + 8 * s, 1);
     fence_shared_writes();

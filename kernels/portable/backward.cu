@@ -38,8 +38,11 @@ struct Block {
   RowBlock at;
   int warp_row;  // the warp's first row in the block
   Limits limits;
-  float grad_decay;
-  float grad_query[D / 8][4];
+  float grad_decay = 0;
+  float grad_query[D / 8][4] = {};
+  // In shared memory, beside the stages.
+  Element *query = shared + Tile::kQuery, *grad_out = shared + Tile::kGradOut;
+  Element *weights = shared + Tile::kWeights, *logit_grads = shared + Tile::kLogitGrads;
 
   __device__ int thread_row() const {
     return warp_row + quad_of_warp();
@@ -60,7 +63,7 @@ struct Block {
     uint32_t packed[4][4];
     {
       uint32_t rows[D / 16][4];
-      rows_of(shared + Tile::kQuery, rows);
+      rows_of(query, rows);
       products<Element, D>(shared_address(stage), rows, x);
     }
     const auto place = [&](int h) {
@@ -70,16 +73,16 @@ struct Block {
     for (int h = 0; h < 2; ++h) {
       const AccumulatorRow keys{h};
       decay_and_mask<kLeft>(keys, x, place(h), masked, limits);
-      const float left =
+      const float remaining =
           break_stick<kLeft, true, true, Reciprocal::kApproximate>(keys, x, run_front[h], beta);
-      front[h] = stick_in_front<kLeft, QuadLanes>(left, stick[h]);
+      front[h] = stick_in_front<kLeft, QuadLanes>(remaining, stick[h]);
     }
     pack_weights<Element, kLeft>(x, run_front, front, packed);
-    store(shared + Tile::kWeights, packed);
+    store(weights, packed);
     float(&grad)[32] = x;  // of the weights, then of the logits
     {
       uint32_t rows[D / 16][4];
-      rows_of(shared + Tile::kGradOut, rows);
+      rows_of(grad_out, rows);
       products<Element, D>(shared_address(stage + Tile::kMatrix), rows, grad);
     }
 #pragma unroll
@@ -87,7 +90,7 @@ struct Block {
       row_gradients<Element, kLeft>(h, grad, packed, beta, farther[h], front[h] * bound[h], place(h),
                                     grad_decay);
     pack_logit_gradients<Element>(grad, packed);
-    store(shared + Tile::kLogitGrads, packed);
+    store(logit_grads, packed);
     accumulate<Element, D>(shared_address(stage), packed, grad_query);
     __syncthreads();
     add_key_gradients(first_key);
@@ -108,18 +111,18 @@ struct Block {
   // warp.
   __device__ void add_key_gradients(int first_key) const {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warp_key = 16 * (warp % 4);
-    const Element* left = shared + (warp < 4 ? Tile::kWeights : Tile::kLogitGrads);
-    const Element* right = shared + (warp < 4 ? Tile::kGradOut : Tile::kQuery);
+    const Element* lhs = warp < 4 ? weights : logit_grads;
+    const Element* rhs = warp < 4 ? grad_out : query;
     float sum[D / 8][4] = {};
 #pragma unroll
     for (int k = 0; k < kRows; k += 16) {
       uint32_t a[4];
-      ldmatrix4_trans(a, shared_address(left + weight_chunk(k + lane % 8 + 8 * (lane / 16),
-                                                            warp_key / 8 + (lane / 8) % 2)));
+      ldmatrix4_trans(a, shared_address(lhs + weight_chunk(k + lane % 8 + 8 * (lane / 16),
+                                                           warp_key / 8 + (lane / 8) % 2)));
 #pragma unroll
       for (int d = 0; d < D / 16; ++d) {
         uint32_t b[4];
-        ldmatrix4_trans(b, shared_address(right + row_chunk<D>(k + lane % 16, 2 * d + lane / 16)));
+        ldmatrix4_trans(b, shared_address(rhs + row_chunk<D>(k + lane % 16, 2 * d + lane / 16)));
         mma<Element>(sum[2 * d], a, b[0], b[1]);
         mma<Element>(sum[2 * d + 1], a, b[2], b[3]);
       }
@@ -191,11 +194,9 @@ __device__ void backward_block(const BackwardArguments& arguments, const Documen
                           sums.value + slot * sums.matrix + base * D,
                           at,
                           kWarpRows * static_cast<int>(threadIdx.x / 32),
-                          {decay_per_token(p.decay[head_index % p.heads]), arguments.window, at.length},
-                          0.f,
-                          {}};
-  load_rows<Element, D>(shared + Tile::kQuery, static_cast<const Element*>(prepared.query) + base * D, at);
-  load_rows<Element, D>(shared + Tile::kGradOut, static_cast<const Element*>(sums.grad_out) + base * D, at);
+                          {decay_per_token(p.decay[head_index % p.heads]), arguments.window, at.length}};
+  load_rows<Element, D>(block.query, static_cast<const Element*>(prepared.query) + base * D, at);
+  load_rows<Element, D>(block.grad_out, static_cast<const Element*>(sums.grad_out) + base * D, at);
   const float value_norm = __uint_as_float(prepared.value_norm[head_index]);
   float start[2], stick[2], left_total[2], right_total[2], bound[2];
 #pragma unroll

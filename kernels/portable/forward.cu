@@ -20,8 +20,8 @@ struct Block {
   RowBlock at;
   int first_row, reach;  // the thread's first row; the number of keys that any row may need on a side
   Limits limits;
-  uint32_t query[D / 16][4];
-  float out[D / 8][4];
+  uint32_t query[D / 16][4] = {};
+  float out[D / 8][4] = {};
 
   template <bool kLeft>
   __device__ void tile(const Element* stage, float (&stick)[2], int first_key, bool masked) {
@@ -32,9 +32,9 @@ struct Block {
     for (int h = 0; h < 2; ++h) {
       const AccumulatorRow keys{h};
       decay_and_mask<kLeft>(keys, x, {first_row + 8 * h, first_key + 16 * quad_lane()}, masked, limits);
-      const float left =
+      const float remaining =
           break_stick<kLeft, false, true, Reciprocal::kApproximate>(keys, x, run_front[h], no_beta);
-      front[h] = stick_in_front<kLeft, QuadLanes>(left, stick[h]);
+      front[h] = stick_in_front<kLeft, QuadLanes>(remaining, stick[h]);
     }
     pack_weights<Element, kLeft>(x, run_front, front, weights);
     accumulate<Element, D>(shared_address(stage + Tile::kMatrix), weights, out);
@@ -108,9 +108,7 @@ __global__ void __launch_bounds__(kThreads, ForwardTile<D>::kBlocksPerMultiproce
                           at,
                           at.row + kWarpRows * static_cast<int>(threadIdx.x / 32) + quad_of_warp(),
                           reach_of(arguments.plan, head_index * arguments.blocks + item.x, arguments.window),
-                          {decay_per_token(p.decay[head]), arguments.window, at.length},
-                          {},
-                          {}};
+                          {decay_per_token(p.decay[head]), arguments.window, at.length}};
   block.load_query(static_cast<const Element*>(arguments.prepared.query) + base * D);
   ForwardRows rows(arguments, base, at, block.first_row);
   float stick[2] = {rows.start[0], rows.start[1]};
