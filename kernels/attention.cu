@@ -1,4 +1,5 @@
-// The kernels' plain interface: from run-time values to the instantiations.
+// The kernels' plain interface. This is the one file that turns run-time values (path, dtype, head size) into
+// template arguments; every combination that it names is instantiated in the passes and tested.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
@@ -9,36 +10,32 @@
 namespace rse::kernels {
 namespace {
 
-template <typename T, int D>
-cudaError_t launch_forward(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
-                           const ForwardOutputs& outputs, const Saved& saved, cudaStream_t stream) {
-  if constexpr (std::is_same_v<T, float>) {
-    return launch_forward_simt<D>(p, prepared, plan, outputs, saved, stream);
+template <typename Element, int D>
+cudaError_t launch_forward(const ForwardArguments& arguments, cudaStream_t stream) {
+  if constexpr (std::is_same_v<Element, float>) {
+    return launch_forward_float32<D>(arguments, stream);
   } else {
     if constexpr (D >= 64) {
-      if (p.path == Path::kHopper)
-        return launch_forward_hopper<T, D>(p, prepared, plan, outputs, saved, stream);
+      if (arguments.params.path == Path::kHopper) return launch_forward_hopper<Element, D>(arguments, stream);
     }
-    return launch_forward_mma<T, D>(p, prepared, plan, outputs, saved, stream);
+    return launch_forward_portable<Element, D>(arguments, stream);
   }
 }
 
-template <typename T, int D>
-cudaError_t launch_backward(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
-                            const BackwardInputs& in, const Accumulators& acc, const BackwardOutputs& out,
-                            cudaStream_t stream) {
-  if constexpr (std::is_same_v<T, float>) {
-    return launch_backward_simt<D>(p, prepared, plan, in, acc, stream);
+template <typename Element, int D>
+cudaError_t launch_backward(const BackwardArguments& arguments, cudaStream_t stream) {
+  if constexpr (std::is_same_v<Element, float>) {
+    return launch_backward_float32<D>(arguments, stream);
   } else {
     if constexpr (D >= 64) {
-      if (p.path == Path::kHopper)
-        return launch_backward_hopper<T, D>(p, prepared, plan, in, acc, out, stream);
+      if (arguments.params.path == Path::kHopper)
+        return launch_backward_hopper<Element, D>(arguments, stream);
     }
-    return launch_backward_mma<T, D>(p, prepared, plan, in, acc, stream);
+    return launch_backward_portable<Element, D>(arguments, stream);
   }
 }
 
-template <typename T, int D>
+template <typename Element, int D>
 cudaError_t forward_of(const AttentionParams& p, const ForwardOutputs& outputs, void* workspace,
                        cudaStream_t stream) {
   const bool keep = outputs.saved != nullptr;
@@ -46,26 +43,28 @@ cudaError_t forward_of(const AttentionParams& p, const ForwardOutputs& outputs, 
   const Plan plan(p, work);
   const Prepared prepared(p, keep ? kept : work);
   const Saved saved = keep ? Saved(p, kept) : Saved();
-  if (const cudaError_t error = launch_prepare_forward<T, D>(p, prepared, stream)) return error;
+  if (const cudaError_t error = launch_prepare_forward<Element, D>(p, prepared, stream)) return error;
   if (const cudaError_t error = launch_plan(p, prepared, plan, nullptr, stream)) return error;
-  return launch_forward<T, D>(p, prepared, plan, outputs, saved, stream);
+  return launch_forward<Element, D>({p, prepared, plan, outputs, saved}, stream);
 }
 
-template <typename T, int D>
+template <typename Element, int D>
 cudaError_t backward_of(const AttentionParams& p, const BackwardInputs& in, const BackwardOutputs& out,
                         void* workspace, int multiprocessors, cudaStream_t stream) {
   Arena work(workspace), kept(const_cast<void*>(in.saved));
   const Plan plan(p, work);
-  const Accumulators acc(p, multiprocessors, work);
+  const Accumulators sums(p, multiprocessors, work);
   const Prepared prepared(p, kept);
   const Saved saved(p, kept);
-  if (const cudaError_t error = launch_prepare_backward<T, D>(p, in, prepared, saved, acc, stream))
+  if (const cudaError_t error = launch_prepare_backward<Element, D>(p, in, prepared, saved, sums, stream))
     return error;
   if (const cudaError_t error = launch_plan(p, prepared, plan, in.extent, stream)) return error;
-  if (const cudaError_t error = launch_backward<T, D>(p, prepared, plan, in, acc, out, stream)) return error;
-  return launch_finish_backward<T, D>(p, in, prepared, acc, out, stream);
+  if (const cudaError_t error = launch_backward<Element, D>({p, prepared, plan, in, sums, out}, stream))
+    return error;
+  return launch_finish_backward<Element, D>(p, in, prepared, sums, out, stream);
 }
 
+// Calls call(a number of the element type, the padded head size as std::integral_constant).
 template <typename Call>
 cudaError_t switch_type(const AttentionParams& p, Call call) {
   const auto size = [&](auto type) {
@@ -98,12 +97,23 @@ const char* why_not_hopper(const AttentionParams& p, const DeviceInfo& device) {
 #endif
 }
 
+// Shared memory that a block of the portable backward takes.
+int portable_shared_bytes(int padded_head_dim) {
+  switch (padded_head_dim) {
+    case 32:
+      return portable::BackwardTile<32>::kSharedBytes;
+    case 64:
+      return portable::BackwardTile<64>::kSharedBytes;
+    default:
+      return portable::BackwardTile<128>::kSharedBytes;
+  }
+}
+
 const char* why_not_portable(const AttentionParams& p, const DeviceInfo& device) {
   if (device.major < 8) return "the portable kernels need compute capability 8.0 or newer";
-  if (p.dtype != Dtype::kFloat32 &&
-      backward_mma_shared_bytes(padded_head_dim(p)) > device.shared_bytes_per_block)
+  if (p.dtype != Dtype::kFloat32 && portable_shared_bytes(padded_head_dim(p)) > device.shared_bytes_per_block)
     return "the portable kernels take bfloat16 and float16 with head_dim up to 64 on a device with less than "
-           "160 KiB of shared memory a block";
+           "160 KiB of shared memory per block";
   return nullptr;
 }
 

@@ -1,6 +1,6 @@
-// What all attention kernels share on the device: which document a token or a row block belongs to,
-// conversions, and the instructions of the portable path (compute capability 8.0: cp.async, ldmatrix,
-// mma.sync).
+// What device code of all passes and paths shares: the documents and row blocks of a problem, the order in
+// which row blocks are taken, conversions between element types, and small wrappers of instructions (exp2,
+// reciprocal, cp.async, programmatic dependent launch).
 #pragma once
 
 #include <cuda_bf16.h>
@@ -13,8 +13,9 @@
 
 namespace rse::kernels {
 
-constexpr float kLog2E = 1.44269504088896340736f;  // logits and lambda are kept in units of log2
+constexpr float kLog2E = 1.44269504088896340736f;  // the kernels keep logits and lambda in units of log2
 
+// The documents of a problem, as every kernel gets them.
 struct Documents {
   const int* cu_seqlens;  // null: one document
   int documents, seq;
@@ -28,10 +29,11 @@ inline Documents documents_of(const AttentionParams& p) {
 }
 
 struct RowBlock {
-  int begin, length, row;  // document's first token and length; the block's first row in it
+  int begin, length;  // the document's first token, and its number of tokens
+  int row;            // the block's first row in the document; at or past `length` for an empty number
 };
 
-// The largest document d with first(d) <= at; first never decreases.
+// The largest document d with first(d) <= at. first() never decreases.
 template <typename First>
 __device__ inline int last_not_after(int documents, int at, First first) {
   int low = 0, high = documents - 1;
@@ -46,13 +48,14 @@ __device__ inline int last_not_after(int documents, int at, First first) {
   return low;
 }
 
+// The row block with this number (num_blocks() in saved_size.h says how they are numbered).
 __device__ inline RowBlock row_block(const Documents& docs, int block) {
   const int d = last_not_after(docs.documents, block, [&](int i) { return docs.begin(i) / kRows + i; });
   const int begin = docs.begin(d);
   return {begin, docs.end(d) - begin, (block - begin / kRows - d) * kRows};
 }
 
-// {block, head} of the item that goes `index`-th.
+// {block, head} of the item (a row block of a head) that goes `index`-th.
 __device__ inline int2 item_at(const Plan& plan, unsigned index, int64_t blocks, bool causal) {
   const unsigned per_head = static_cast<unsigned>(blocks), at = index % per_head, head = index / per_head;
   if (plan.head_order == nullptr) return make_int2(causal ? per_head - 1 - at : at, head);
@@ -60,34 +63,35 @@ __device__ inline int2 item_at(const Plan& plan, unsigned index, int64_t blocks,
   return make_int2(plan.block_order[chosen * blocks + at], chosen);
 }
 
-// Keys that a row of the item may need on one side. window: INT32_MAX for none.
+// The number of keys that a row of the item may need on one side. window: INT32_MAX for no window.
 __device__ inline int reach_of(const Plan& plan, int64_t item, int window) {
   return plan.reach == nullptr ? window - 1 : plan.reach[item];
 }
 
-// The document of a token; empty documents hold none.
+// The document of a token. Empty documents hold no token.
 __device__ inline int document_of(const Documents& docs, int token) {
   return last_not_after(docs.documents, token, [&](int i) { return docs.begin(i); });
 }
 
-template <typename T>
-__device__ inline float to_float(T x) {
+template <typename Element>
+__device__ inline float to_float(Element x) {
   return static_cast<float>(x);
 }
-template <typename T>
-__device__ inline T from_float(float x) {
-  if constexpr (std::is_same_v<T, __nv_bfloat16>) {
+template <typename Element>
+__device__ inline Element from_float(float x) {
+  if constexpr (std::is_same_v<Element, __nv_bfloat16>) {
     return __float2bfloat16(x);
-  } else if constexpr (std::is_same_v<T, __half>) {
+  } else if constexpr (std::is_same_v<Element, __half>) {
     return __float2half(x);
   } else {
     return x;
   }
 }
 
-template <typename T>
+// Two 16-bit numbers in a register, `a` in the low half.
+template <typename Element>
 __device__ inline uint32_t pack(float a, float b) {
-  if constexpr (std::is_same_v<T, __nv_bfloat16>) {
+  if constexpr (std::is_same_v<Element, __nv_bfloat16>) {
     const __nv_bfloat162 v = __floats2bfloat162_rn(a, b);
     return *reinterpret_cast<const uint32_t*>(&v);
   } else {
@@ -95,26 +99,36 @@ __device__ inline uint32_t pack(float a, float b) {
     return *reinterpret_cast<const uint32_t*>(&v);
   }
 }
-// Cut where T is __half to what that holds: infinity times 0 would be NaN. NaN stays.
-template <typename T>
+template <typename Element>
+__device__ inline float2 unpack(uint32_t pair) {
+  if constexpr (std::is_same_v<Element, __nv_bfloat16>) {
+    return make_float2(__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000u));
+  } else {
+    return __half22float2(*reinterpret_cast<const __half2*>(&pair));
+  }
+}
+// Saturates to the largest finite float16 where Element is __half, because infinity times 0 would be NaN
+// later. NaN stays NaN.
+template <typename Element>
 __device__ inline float finite(float x) {
   constexpr float kMost = 65504.f;
-  if constexpr (!std::is_same_v<T, __half>) return x;
+  if constexpr (!std::is_same_v<Element, __half>) return x;
   return x > kMost ? kMost : x < -kMost ? -kMost : x;
 }
-template <typename T>
+template <typename Element>
 __device__ inline uint32_t pack_finite(float a, float b) {
-  return pack<T>(finite<T>(a), finite<T>(b));
+  return pack<Element>(finite<Element>(a), finite<Element>(b));
 }
 
-// Programmatic dependent launch (9.0 and newer, else nothing): what the kernels before wrote may be read
-// after wait_for_before(); let_next_start() lets the next launch occupy what is free.
-__device__ inline void wait_for_before() {
+// Programmatic dependent launch (compute capability 9.0 and newer; nothing on older devices). What the
+// kernels before wrote may be read after wait_for_previous_kernel(). let_next_kernel_start() lets the next
+// launch occupy what is free.
+__device__ inline void wait_for_previous_kernel() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
-__device__ inline void let_next_start() {
+__device__ inline void let_next_kernel_start() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
@@ -134,52 +148,16 @@ __device__ inline float rcp_approx(float x) {
 __device__ inline uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
-__device__ inline void cp_async16(uint32_t to, const void* from, bool valid) {  // not valid: zeros
+// Copies 16 bytes to shared memory; writes zeros where not `valid`.
+__device__ inline void cp_async16(uint32_t to, const void* from, bool valid) {
   const int bytes = valid ? 16 : 0;
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
 }
 __device__ inline void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 __device__ inline void cp_async_wait_all() { asm volatile("cp.async.wait_group 0;" ::: "memory"); }
 
-// lambda in units of log2; cut where its multiples would leave float32 (nothing is left of a weight long
-// before). NaN stays.
+// lambda in units of log2. It is clamped where its multiples would leave float32: nothing is left of a weight
+// long before that. NaN stays NaN.
 __device__ inline float decay_per_token(float decay) { return (decay > 1e30f ? 1e30f : decay) * kLog2E; }
-
-// The query's own key: beta_ii and what it leaves. Logits are cut at 2^60: neither overflows.
-struct OwnKey {
-  float beta, left;
-};
-__device__ inline OwnKey own_key(float logit, bool self_key) {
-  const float e = self_key ? exp2f(fminf(logit, 60.f)) : 0.f;
-  const float left = 1.f / (1.f + e);
-  return {e * left, left};
-}
-__device__ inline float stick_start(const OwnKey& own, bool shared, bool causal) {
-  return !shared ? 1.f : causal ? own.left : 0.5f * own.left;
-}
-
-// What backward knows of a row before its first key; all 0 beyond the document's last row.
-struct RowStart {
-  float stick = 0, left_total = 0, right_total = 0;  // T of each side: spec section 3
-  float bound = 0;                                   // the most that |T| may be for a stick of 1
-};
-// p: the kernel's arguments; self_logit, state: of a row that there is.
-template <typename Arguments>
-__device__ inline RowStart row_start(const Arguments& p, float self_logit, const float4& state,
-                                     float value_norm) {
-  return {stick_start(own_key(self_logit, p.self_key), p.shared, p.causal), state.x, state.y,
-          fmaxf(state.z * value_norm, state.w)};
-}
-
-// The own key's weight and the gradient of its logit. own: <grad_out, value>; total: T of both sides;
-// remainder: what goes to the own key.
-struct OwnGradient {
-  float weight, dx;
-};
-__device__ inline OwnGradient own_gradient(const OwnKey& key, float own, bool shared, float total,
-                                           float remainder) {
-  const float t = key.beta * own;
-  return {key.beta + remainder, t - key.beta * (t + (shared ? total : 0.f))};
-}
 
 }  // namespace rse::kernels

@@ -14,7 +14,6 @@ cudaError_t device_info(int device, DeviceInfo* info) {
   info->minor = properties.minor;
   info->multiprocessors = properties.multiProcessorCount;
   info->memory_bytes = static_cast<int64_t>(properties.totalGlobalMem);
-  info->l2_bytes = properties.l2CacheSize;
   info->shared_bytes_per_block = static_cast<int64_t>(properties.sharedMemPerBlockOptin);
   return cudaSuccess;
 }
@@ -24,7 +23,7 @@ double peak_bf16_flops(const DeviceInfo& info) {
     const char* part;
     double flops;
   };
-  // More specific names first. SXM figures where a name does not tell.
+  // More specific names come first. Where a name does not tell, the figures are those of the SXM form.
   constexpr Entry kTable[] = {{"H100 PCIe", 756e12}, {"H100 NVL", 835e12}, {"H100", 989e12},
                               {"H200", 989e12},      {"A100", 312e12},     {"L40S", 362e12},
                               {"RTX 4090", 165e12}};

@@ -1,12 +1,13 @@
-// Element-wise passes after backward: the query's own key (portable path), rotation back, conversion; the
-// sum of d lambda.
+// Element-wise passes after backward: they add the self key's gradients (portable and float32 paths), rotate
+// back and convert; and they sum d lambda.
 #include "kernels/passes.h"
 #include "kernels/rows.cuh"
+#include "kernels/self_key.cuh"
 
 namespace rse::kernels {
 namespace {
 
-// dQ, dK and dV of a row as they were summed, columns 4g.. and half + 4g..
+// What a lane holds of a row's dQ, dK and dV as they were summed (RowLanes).
 struct RowSums {
   float query[2][4] = {}, key[2][4] = {}, value[2][4] = {};
 };
@@ -22,6 +23,7 @@ __device__ void load_sums(const Accumulators& acc, const RowIndex& i, int low, i
   }
 }
 
+// Adds what the other slots hold.
 template <int D, bool kTiled>
 __device__ void add_slots(const Accumulators& acc, const RowIndex& i, int low, int half, RowSums& to) {
   for (int slot = 1; slot < acc.slots; ++slot) {
@@ -39,8 +41,8 @@ __device__ void add_slots(const Accumulators& acc, const RowIndex& i, int low, i
   }
 }
 
-// Rotates back, scales, converts and stores; to: of batch and token.
-template <typename T>
+// Rotates back, scales, converts and stores.
+template <typename Element>
 __device__ void store_sums(const AttentionParams& p, const RowIndex& i, int low, bool with_query,
                            RowSums& sums, const BackwardOutputs& out) {
   const int half = p.head_dim / 2;
@@ -57,32 +59,32 @@ __device__ void store_sums(const AttentionParams& p, const RowIndex& i, int low,
       sums.query[h][n] *= p.scale;
       sums.key[h][n] *= 1.f / kLog2E;  // the prepared query holds scale * log2(e)
     }
-    saturate<T>(sums.query[h]);
-    saturate<T>(sums.key[h]);
-    saturate<T>(sums.value[h]);
-    if (with_query) store4(static_cast<T*>(out.query) + to + h * half, sums.query[h]);
-    store4(static_cast<T*>(out.key) + to + h * half, sums.key[h]);
-    store4(static_cast<T*>(out.value) + to + h * half, sums.value[h]);
+    saturate<Element>(sums.query[h]);
+    saturate<Element>(sums.key[h]);
+    saturate<Element>(sums.value[h]);
+    if (with_query) store4(static_cast<Element*>(out.query) + to + h * half, sums.query[h]);
+    store4(static_cast<Element*>(out.key) + to + h * half, sums.key[h]);
+    store4(static_cast<Element*>(out.value) + to + h * half, sums.value[h]);
   }
 }
 
-// d lambda of a head: the row blocks' parts, always in the same order. By one thread block.
+// Sums d lambda of a head over its row blocks, always in the same order. One thread block does it.
 __device__ void sum_decay(const AttentionParams& p, const float* parts, int64_t blocks, int head,
                           float* out) {
-  __shared__ double sums[256];
+  __shared__ double sums[kPassThreads];
   double sum = 0;
   for (int64_t n = threadIdx.x; n < p.batch * blocks; n += blockDim.x)
     sum += parts[(n / blocks * p.heads + head) * blocks + n % blocks];
   sums[threadIdx.x] = sum;
   __syncthreads();
-  for (int half = 128; half > 0; half /= 2) {
+  for (int half = kPassThreads / 2; half > 0; half /= 2) {
     if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
     __syncthreads();
   }
   if (threadIdx.x == 0) out[head] = static_cast<float>(sums[0]);
 }
 
-// The thread blocks after those of the rows sum d lambda, one a head.
+// The thread blocks after those of the rows sum d lambda, one per head. Returns whether this was one of them.
 __device__ inline bool sums_decay(const AttentionParams& p, const Documents& docs, const Accumulators& acc,
                                   const BackwardOutputs& out) {
   if (blockIdx.x + p.heads < gridDim.x) return false;
@@ -90,11 +92,12 @@ __device__ inline bool sums_decay(const AttentionParams& p, const Documents& doc
   return true;
 }
 
-// Of the Hopper path, whose attention kernel has added the query's own key.
-template <typename T, int D>
-__global__ void __launch_bounds__(256) finish_tiled(const AttentionParams p, const Documents docs,
-                                                    const Accumulators acc, const BackwardOutputs out) {
-  wait_for_before();
+// The pass of the Hopper path, whose attention kernel has added the self key's gradients.
+template <typename Element, int D>
+__global__ void __launch_bounds__(kPassThreads)
+    finish_tiled(const AttentionParams p, const Documents docs, const Accumulators acc,
+                 const BackwardOutputs out) {
+  wait_for_previous_kernel();
   if (sums_decay(p, docs, acc, out)) return;
   using Lanes = RowLanes<D>;
   const RowsOfBlock<true> rows(p, docs, gridDim.x - p.heads - 1 - blockIdx.x);
@@ -105,12 +108,12 @@ __global__ void __launch_bounds__(256) finish_tiled(const AttentionParams p, con
     RowSums sums;
     load_sums<D, true>(acc, i, low, half, sums);
     add_slots<D, true>(acc, i, low, half, sums);
-    store_sums<T>(p, i, low, acc.query != nullptr, sums, out);
+    store_sums<Element>(p, i, low, acc.query != nullptr, sums, out);
   }
 }
 
-template <typename T, int D, bool kVector>
-__global__ void __launch_bounds__(256)
+template <typename Element, int D, bool kVector>
+__global__ void __launch_bounds__(kPassThreads)
     finish_backward(const AttentionParams p, const Documents docs, const BackwardInputs in,
                     const Prepared prepared, const Accumulators acc, const BackwardOutputs out) {
   if (sums_decay(p, docs, acc, out)) return;
@@ -120,9 +123,9 @@ __global__ void __launch_bounds__(256)
   for (int row = threadIdx.x / Lanes::kGroup; row < kKeys; row += Lanes::kAtOnce) {
     const RowIndex i = rows.at(row);
     const bool mine = i.valid && low < half;
-    // All loads before the first use: this pass is bound by their latency.
+    // All loads go before the first use, because this pass is bound by their latency.
     RowSums sums;
-    float d[2][4] = {}, q[2][4] = {}, k[2][4] = {}, v[2][4] = {}, own = 0;
+    float d[2][4] = {}, q[2][4] = {}, k[2][4] = {}, v[2][4] = {}, weight_grad = 0;
     float4 state{};
     float logit = 0;
     if (mine) {
@@ -132,63 +135,64 @@ __global__ void __launch_bounds__(256)
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         const int column = h * half + low;
-        load4<T, kVector>(at<T>(in.grad_out, i) + column, d[h]);
-        load4<T, kVector>(at<T>(p.query, i) + column, q[h]);
-        load4<T, kVector>(at<T>(p.key, i) + column, k[h]);
-        load4<T, kVector>(at<T>(p.value, i) + column, v[h]);
+        load4<Element, kVector>(at<Element>(in.grad_out, i) + column, d[h]);
+        load4<Element, kVector>(at<Element>(p.query, i) + column, q[h]);
+        load4<Element, kVector>(at<Element>(p.key, i) + column, k[h]);
+        load4<Element, kVector>(at<Element>(p.value, i) + column, v[h]);
       }
 #pragma unroll
-      for (int n = 0; n < 8; ++n) own = fmaf(d[n / 4][n % 4], v[n / 4][n % 4], own);
+      for (int n = 0; n < 8; ++n) weight_grad = fmaf(d[n / 4][n % 4], v[n / 4][n % 4], weight_grad);
       if (p.cos != nullptr) {  // the sums are still rotated
         const int64_t angle = int64_t(i.position) * half + low;
         rotate(q[0], q[1], p.cos + angle, p.sin + angle, 1.f);
         rotate(k[0], k[1], p.cos + angle, p.sin + angle, 1.f);
       }
     }
-    own = group_sum<Lanes::kGroup>(own);
+    weight_grad = group_sum<Lanes::kGroup>(weight_grad);
     if (!mine) continue;
     add_slots<D, false>(acc, i, low, half, sums);
-    const OwnGradient self = own_gradient(own_key(logit, p.self_key), own, p.shared, state.x + state.y,
-                                          own_remainder(p, in, i.row));
+    const SelfKeyGradient self = self_key_gradient(break_self_key(logit, p.self_key), weight_grad, p.shared,
+                                                   state.x + state.y, self_key_remainder(p, in, i.row));
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
 #pragma unroll
       for (int n = 0; n < 4; ++n) {
-        sums.query[h][n] = fmaf(self.dx, k[h][n], sums.query[h][n]);
-        sums.key[h][n] = fmaf(p.scale * kLog2E * self.dx, q[h][n], sums.key[h][n]);
+        sums.query[h][n] = fmaf(self.logit_grad, k[h][n], sums.query[h][n]);
+        sums.key[h][n] = fmaf(p.scale * kLog2E * self.logit_grad, q[h][n], sums.key[h][n]);
         sums.value[h][n] = fmaf(self.weight, d[h][n], sums.value[h][n]);
       }
     }
-    store_sums<T>(p, i, low, /*with_query=*/true, sums, out);
+    store_sums<Element>(p, i, low, /*with_query=*/true, sums, out);
   }
 }
 
 }  // namespace
 
-template <typename T, int D>
+template <typename Element, int D>
 cudaError_t launch_finish_backward(const AttentionParams& p, const BackwardInputs& in,
                                    const Prepared& prepared, const Accumulators& acc,
                                    const BackwardOutputs& out, cudaStream_t stream) {
   const bool tiled = p.path == Path::kHopper;
-  if constexpr (sizeof(T) == 2 && D >= 64) {
+  if constexpr (sizeof(Element) == 2 && D >= 64) {
     if (tiled)
-      return launch_early(p.path, finish_tiled<T, D>, row_grid(p) + p.heads, 256, 0, stream, p,
+      return launch_early(p.path, finish_tiled<Element, D>, row_grid(p) + p.heads, kPassThreads, 0, stream, p,
                           documents_of(p), acc, out);
   }
-  const bool vector = vectors_fit<T>(p.query) && vectors_fit<T>(p.key) && vectors_fit<T>(p.value) &&
-                      vectors_fit<T>(in.grad_out);
+  const bool vector = vectors_fit<Element>(p.query) && vectors_fit<Element>(p.key) &&
+                      vectors_fit<Element>(p.value) && vectors_fit<Element>(in.grad_out);
   if (!tiled) {
-    const auto kernel = vector ? finish_backward<T, D, true> : finish_backward<T, D, false>;
-    kernel<<<row_grid(p) + p.heads, 256, 0, stream>>>(p, documents_of(p), in, prepared, acc, out);
+    const auto kernel = vector ? finish_backward<Element, D, true> : finish_backward<Element, D, false>;
+    kernel<<<row_grid(p) + p.heads, kPassThreads, 0, stream>>>(p, documents_of(p), in, prepared, acc, out);
   }
   return cudaGetLastError();
 }
 
-#define RSE_INSTANTIATE(T, D)                                                                      \
-  template cudaError_t launch_finish_backward<T, D>(const AttentionParams&, const BackwardInputs&, \
-                                                    const Prepared&, const Accumulators&,          \
-                                                    const BackwardOutputs&, cudaStream_t);
-#define RSE_INSTANTIATE_TYPE(T) RSE_INSTANTIATE(T, 32) RSE_INSTANTIATE(T, 64) RSE_INSTANTIATE(T, 128)
+#define RSE_INSTANTIATE(Element, D)                                                                      \
+  template cudaError_t launch_finish_backward<Element, D>(const AttentionParams&, const BackwardInputs&, \
+                                                          const Prepared&, const Accumulators&,          \
+                                                          const BackwardOutputs&, cudaStream_t);
+#define RSE_INSTANTIATE_TYPE(Element) \
+  RSE_INSTANTIATE(Element, 32) RSE_INSTANTIATE(Element, 64) RSE_INSTANTIATE(Element, 128)
 RSE_INSTANTIATE_TYPE(float)
 RSE_INSTANTIATE_TYPE(__nv_bfloat16)
 RSE_INSTANTIATE_TYPE(__half)

@@ -1,25 +1,27 @@
-// How the kernels lay a problem into their workspace: padded head sizes, row blocks, and the arrays in order.
+// How the kernels lay a problem into their workspace (padded head sizes, row blocks, the arrays in order),
+// and the arguments that the attention kernels are launched with.
 //
-// Row blocks: kRows consecutive queries of one document. Block b of document d (from token begin) has number
-// begin / kRows + d + b: known without a prefix sum, at the price of some empty numbers.
+// A row block is kRows consecutive queries of one document; an item is a row block of one head of one batch
+// row. Block b of document d, which begins at token `begin`, has number begin / kRows + d + b: no prefix sum
+// is needed, at the price of some numbers that no block has.
 #pragma once
 
 #include <cstdint>
 
 #include "kernels/attention.h"
+#include "kernels/tile_size.h"
 
 namespace rse::kernels {
-
-constexpr int kKeys = 64;  // keys a tile
 
 inline int64_t num_blocks(const AttentionParams& p) { return num_blocks(p.seq, p.documents); }
 inline int64_t num_items(const AttentionParams& p) { return num_blocks(p) * p.batch * p.heads; }
 inline int padded_head_dim(const AttentionParams& p) { return padded_head_dim(p.head_dim, p.path); }
-// Rows of the prepared matrices: the Hopper path keeps whole row blocks, in tiles (hopper_tile.cuh).
+// Rows of the prepared matrices. The Hopper path keeps whole row blocks, in tiles (hopper/tiled_layout.h).
 inline int64_t prepared_rows(const AttentionParams& p) {
   return p.batch * p.heads * (p.path == Path::kHopper ? num_blocks(p) * kRows : p.seq);
 }
-// Whether the attention kernel itself rotates dQ back and converts it: pairs of columns meet in a thread.
+// Whether the attention kernel itself rotates dQ back and converts it. It can where no column is padding,
+// because then both columns of a rotated pair are in one thread.
 inline bool finishes_query(const AttentionParams& p) {
   return p.path == Path::kHopper && padded_head_dim(p) == p.head_dim;
 }
@@ -32,11 +34,11 @@ inline int element_bytes(Dtype dtype) { return dtype == Dtype::kFloat32 ? 4 : 2;
 class Arena {
  public:
   explicit Arena(void* base) : base_(static_cast<char*>(base)) {}
-  template <typename T>
-  T* take(int64_t count) {
+  template <typename Item>
+  Item* take(int64_t count) {  // aligned to 256 bytes
     const int64_t at = used_;
-    used_ += (count * static_cast<int64_t>(sizeof(T)) + 255) / 256 * 256;
-    return reinterpret_cast<T*>(base_ + at);
+    used_ += (count * static_cast<int64_t>(sizeof(Item)) + 255) / 256 * 256;
+    return reinterpret_cast<Item*>(base_ + at);
   }
   char* take_bytes(int64_t bytes) { return take<char>(bytes); }
   int64_t used() const { return used_; }
@@ -46,12 +48,15 @@ class Arena {
   int64_t used_ = 0;
 };
 
-// Rows: [batch * heads, seq]; matrices: prepared_rows x padded head_dim.
+// What prepare_forward makes of query, key and value. "Rows" below are [batch * heads, seq], "matrices" are
+// prepared_rows() x padded head_dim of the problem's dtype.
 struct Prepared {
-  void *query, *key, *value;                     // dtype; query and key rotated, query times scale * log2(e)
-  float* self_logit;                             // rows: x_ii times log2(e)
-  uint32_t *query_norm, *key_norm, *value_norm;  // largest norms as bits: [items], [batch * heads] twice
-  int64_t norms_bytes;
+  void* query;                      // matrix: rotated, times scale * log2(e)
+  void *key, *value;                // matrices: key rotated
+  float* self_logit;                // rows: x_ii times log2(e)
+  uint32_t* query_norm;             // [items]: the largest norm of a prepared query, as the bits of a float
+  uint32_t *key_norm, *value_norm;  // [batch * heads], likewise
+  int64_t norms_bytes;              // of the three together
 
   Prepared(const AttentionParams& p, Arena& arena) {
     const int64_t matrix = prepared_rows(p) * padded_head_dim(p) * element_bytes(p.dtype);
@@ -66,14 +71,15 @@ struct Prepared {
   }
 };
 
-// How far each row block looks, and which goes first: a head after another, so that what its blocks add to
-// stays in the L2 cache; within a head the most work first; heads of most work first. All null where it is
-// known beforehand: one document, no skipping.
+// How far each row block looks, and in which order the items go: one head after another, so that what its
+// blocks add to stays in the L2 cache; heads with the most work first, and within a head the blocks with the
+// most work first. All pointers are null where reach and order are known beforehand: one document and no
+// skipping.
 struct Plan {
-  int* reach = nullptr;        // [items]: keys a row of the block may need on one side
+  int* reach = nullptr;        // [items]: the number of keys that a row of the block may need on one side
   int* bucket = nullptr;       // [items]: scratch of the sort
-  int* block_order = nullptr;  // [items]: the blocks of each head
-  float* work = nullptr;       // [batch * heads]: tiles
+  int* block_order = nullptr;  // [items]: the blocks of each head in order
+  float* work = nullptr;       // [batch * heads]: tiles that the head's blocks will visit
   int* head_order = nullptr;   // [batch * heads]
   Plan(const AttentionParams& p, Arena& arena) {
     if (p.cu_seqlens == nullptr && p.skip_below <= 0) return;
@@ -85,10 +91,11 @@ struct Plan {
   }
 };
 
-// What forward keeps for backward beside Prepared: the value sums of the keys before a query, and of both
-// sides, prepared_rows() x padded head_dim in float32, tiled on the Hopper path (accumulator_offset).
+// What forward keeps for backward beside Prepared: sums of weighted values, prepared_rows() x padded head_dim
+// in float32. On the Hopper path they are tiled (accumulator_offset() in hopper/tiled_layout.h).
 struct Saved {
-  float *left = nullptr, *both = nullptr;
+  float* left = nullptr;  // over the keys before the query; null where causal, as `both` is the same
+  float* both = nullptr;  // over both sides
   Saved() = default;
   Saved(const AttentionParams& p, Arena& arena) {
     const int64_t matrix = prepared_rows(p) * padded_head_dim(p);
@@ -97,8 +104,8 @@ struct Saved {
   }
 };
 
-// Buffers into which dK and dV are added. Deterministic: one for each of `slots` groups of row blocks, each
-// walked in order by one thread block.
+// The number of buffers into which dK and dV are added. Where backward is deterministic there is one per
+// group of row blocks, and one thread block walks a group in order.
 inline int gradient_slots(const AttentionParams& p, int multiprocessors) {
   if (!p.deterministic) return 1;
   const int64_t wanted = (2 * multiprocessors + p.batch * p.heads - 1) / (p.batch * p.heads);
@@ -106,17 +113,20 @@ inline int gradient_slots(const AttentionParams& p, int multiprocessors) {
   return static_cast<int>(most < num_blocks(p) ? most : num_blocks(p));
 }
 
+// What backward works in. "Rows" and "matrices" are those of Prepared.
 struct Accumulators {
-  void* grad_out;     // matrix of dtype
-  float4* row_state;  // rows: {T left, T right, |grad_out|, largest |d rem|}
-  float2* remainder;  // rows, float32: rem d rem of the left, the right
-  uint32_t* own;      // rows, Hopper path: the own key's weight and dx, a pair of dtype
-  // Rows x padded head_dim (null where finishes_query()), and matrices; key and value [slots], tiled on the
-  // Hopper path (accumulator_offset).
-  float *query, *key, *value;
-  float* decay;  // [items]
-  int slots;
-  int64_t matrix;
+  void* grad_out;  // matrix of the problem's dtype
+  float4*
+      row_state;  // rows: {total of the left side, of the right side, |grad_out|, largest |gradient of rem|}
+  float2* remainder;  // rows, float32 path only: rem times its gradient on the left side, on the right side
+  uint32_t*
+      self_key;  // rows, Hopper path only: the self key's weight and logit gradient, a pair of the dtype
+  float* query;  // dQ: rows x padded head_dim; null where finishes_query()
+  float *key,
+      *value;    // dK and dV: [slots] float32 matrices each, tiled on the Hopper path (accumulator_offset())
+  float* decay;  // [items]: d lambda
+  int slots;     // gradient_slots()
+  int64_t matrix;  // the number of elements in a matrix
   Accumulators(const AttentionParams& p, int multiprocessors, Arena& arena) {
     const int64_t rows = p.batch * p.heads * p.seq;
     matrix = prepared_rows(p) * padded_head_dim(p);
@@ -124,12 +134,57 @@ struct Accumulators {
     grad_out = arena.take_bytes(matrix * element_bytes(p.dtype));
     row_state = arena.take<float4>(rows);
     remainder = p.dtype == Dtype::kFloat32 ? arena.take<float2>(rows) : nullptr;
-    own = p.path == Path::kHopper ? arena.take<uint32_t>(rows) : nullptr;
+    self_key = p.path == Path::kHopper ? arena.take<uint32_t>(rows) : nullptr;
     query = finishes_query(p) ? nullptr : arena.take<float>(rows * padded_head_dim(p));
     key = arena.take<float>(2 * slots * matrix);
     value = key + slots * matrix;
     decay = arena.take<float>(num_items(p));
   }
+};
+
+// The arguments of an attention kernel, beside the documents.
+struct ForwardArguments {
+  AttentionParams params;
+  Prepared prepared;
+  Plan plan;
+  ForwardOutputs outputs;
+  Saved saved;
+  int64_t blocks;  // num_blocks()
+  int window;      // window_of()
+
+  ForwardArguments(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
+                   const ForwardOutputs& outputs, const Saved& saved)
+      : params(p),
+        prepared(prepared),
+        plan(plan),
+        outputs(outputs),
+        saved(saved),
+        blocks(num_blocks(p)),
+        window(window_of(p)) {}
+};
+
+struct BackwardArguments {
+  AttentionParams params;
+  Prepared prepared;
+  Plan plan;
+  BackwardInputs inputs;
+  Accumulators sums;
+  BackwardOutputs outputs;
+  int64_t blocks;     // num_blocks()
+  int window;         // window_of()
+  int ordered_slots;  // sums.slots where deterministic; 0 where row blocks come in any order
+
+  BackwardArguments(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
+                    const BackwardInputs& inputs, const Accumulators& sums, const BackwardOutputs& outputs)
+      : params(p),
+        prepared(prepared),
+        plan(plan),
+        inputs(inputs),
+        sums(sums),
+        outputs(outputs),
+        blocks(num_blocks(p)),
+        window(window_of(p)),
+        ordered_slots(p.deterministic ? sums.slots : 0) {}
 };
 
 }  // namespace rse::kernels

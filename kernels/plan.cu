@@ -1,14 +1,15 @@
-// Before any product: how far each row block has to look, and which block goes first.
+// What is known before any product: how far each row block has to look, and in which order the blocks go.
 #include "kernels/device_common.cuh"
 #include "kernels/passes.h"
 
 namespace rse::kernels {
 namespace {
 
-constexpr int kPlanThreads = 256, kWarps = kPlanThreads / 32, kBuckets = 64;
+constexpr int kWarps = kPassThreads / 32, kBuckets = 64;
 
-// Keys farther than this weigh less than skip_below in all, given s <= most (in units of log2): spec section
-// 5, 2^(most - lambda D0) / (e^lambda - 1) < skip_below.
+// Keys farther than this weigh less than skip_below in all, where no s exceeds `most` (in units of log2): the
+// decay window of src/ops/README.md section 5, 2^(most - lambda D0) / (e^lambda - 1) < skip_below. decay:
+// lambda itself.
 __device__ int decay_reach(float most, float decay, float skip_below, int longest) {
   if (!(skip_below > 0.f) || !(decay > 0.f)) return longest;
   const float tail = decay > 20.f ? decay * kLog2E : log2f(expm1f(decay));  // expm1f overflows at 89
@@ -17,26 +18,27 @@ __device__ int decay_reach(float most, float decay, float skip_below, int longes
   return max(0, static_cast<int>(reach) + 1);
 }
 
-// Logarithmic buckets of work, the most in bucket 0.
+// Work in logarithmic buckets; the most is in bucket 0.
 __device__ int bucket_of(float tiles, float per_octave) {
   if (!(tiles > 0)) return kBuckets - 1;
   return max(0, kBuckets - 2 - static_cast<int>(per_octave * log2f(tiles)));
 }
 
+// The number of keys that a block will visit on both sides.
 __device__ int left_and_right(const RowBlock& block, int reach, bool causal) {
   const int last = min(block.row + kRows, block.length) - 1;
   return min(reach, block.row) + (causal ? 0 : min(reach, block.length - 1 - last)) + kRows;
 }
 
-// to[0 .. count) = 0 .. count - 1 by bucket(n), equal ones in order; by one thread block. Each warp takes a
-// run of numbers. scratch: [count].
+// Writes the numbers 0 to count - 1 to `to`, sorted by bucket(n), those of one bucket in order. One thread
+// block does it; each warp takes a run of numbers. scratch: [count].
 template <typename Bucket>
 __device__ void sort_by_bucket(int count, Bucket bucket, int* scratch, int* to) {
   __shared__ int start[kWarps][kBuckets], total[kBuckets];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int per_warp = (count + kPlanThreads - 1) / kPlanThreads * 32;
+  const int per_warp = (count + kPassThreads - 1) / kPassThreads * 32;
   const int begin = warp * per_warp, end = min(count, begin + per_warp);
-  for (int b = threadIdx.x; b < kWarps * kBuckets; b += kPlanThreads) start[b / kBuckets][b % kBuckets] = 0;
+  for (int b = threadIdx.x; b < kWarps * kBuckets; b += kPassThreads) start[b / kBuckets][b % kBuckets] = 0;
   __syncthreads();
   for (int n = begin + lane; n < end; n += 32) {
     const int b = bucket(n);
@@ -64,16 +66,16 @@ __device__ void sort_by_bucket(int count, Bucket bucket, int* scratch, int* to) 
   for (int first = begin; first < end; first += 32) {
     const int n = first + lane, b = n < end ? scratch[n] : -1;
     const unsigned same = __match_any_sync(~0u, b);
-    const int before = __popc(same & ((1u << lane) - 1));
-    if (n < end) to[start[warp][b] + before] = n;
+    const int rank = __popc(same & ((1u << lane) - 1));  // among the lanes of this bucket
+    if (n < end) to[start[warp][b] + rank] = n;
     __syncwarp();
-    if (n < end && before == 0) start[warp][b] += __popc(same);
+    if (n < end && rank == 0) start[warp][b] += __popc(same);
     __syncwarp();
   }
 }
 
-// One thread block a head.
-__global__ void __launch_bounds__(kPlanThreads)
+// Plans the blocks of a head: one thread block per head.
+__global__ void __launch_bounds__(kPassThreads)
     plan_blocks(const AttentionParams p, const Documents docs, const Prepared prepared, const Plan to,
                 const int* extent, int blocks) {
   const int head_index = blockIdx.x;
@@ -112,8 +114,8 @@ __global__ void __launch_bounds__(kPlanThreads)
   if (threadIdx.x == 0) to.work[head_index] = work;
 }
 
-// One thread block.
-__global__ void __launch_bounds__(kPlanThreads) plan_heads(const Plan to, int heads) {
+// Orders the heads: one thread block.
+__global__ void __launch_bounds__(kPassThreads) plan_heads(const Plan to, int heads) {
   sort_by_bucket(
       heads, [&](int head) { return bucket_of(to.work[head], 2.f); }, to.bucket, to.head_order);
 }
@@ -124,9 +126,9 @@ cudaError_t launch_plan(const AttentionParams& p, const Prepared& prepared, cons
                         cudaStream_t stream) {
   if (to.head_order == nullptr) return cudaSuccess;
   const int heads = static_cast<int>(p.batch * p.heads);
-  plan_blocks<<<heads, kPlanThreads, 0, stream>>>(p, documents_of(p), prepared, to, extent,
+  plan_blocks<<<heads, kPassThreads, 0, stream>>>(p, documents_of(p), prepared, to, extent,
                                                   static_cast<int>(num_blocks(p)));
-  plan_heads<<<1, kPlanThreads, 0, stream>>>(to, heads);
+  plan_heads<<<1, kPassThreads, 0, stream>>>(to, heads);
   return cudaGetLastError();
 }
 

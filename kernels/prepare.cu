@@ -1,15 +1,16 @@
-// Element-wise passes before the attention kernels: rotation, padding, norms, and what backward starts from.
-// All bound by memory.
+// Element-wise passes before the attention kernels: they rotate and pad, find norms, and form what backward
+// starts from. All are bound by memory.
 #include "kernels/passes.h"
 #include "kernels/rows.cuh"
+#include "kernels/self_key.cuh"
 
 namespace rse::kernels {
 namespace {
 
-// The largest of each of x over the thread block, in thread 0.
+// Takes the largest of each of x over the thread block; thread 0 gets it.
 template <int N>
 __device__ inline void block_max(float (&x)[N]) {
-  __shared__ float largest[8][N];
+  __shared__ float largest[kPassThreads / 32][N];
 #pragma unroll
   for (int n = 0; n < N; ++n) {
 #pragma unroll
@@ -19,30 +20,33 @@ __device__ inline void block_max(float (&x)[N]) {
   __syncthreads();
   if (threadIdx.x != 0) return;
 #pragma unroll
-  for (int warp = 1; warp < 8; ++warp) {
+  for (int warp = 1; warp < kPassThreads / 32; ++warp) {
 #pragma unroll
     for (int n = 0; n < N; ++n) x[n] = fmaxf(x[n], largest[warp][n]);
   }
 }
 
-// Norms are positive: their bits are ordered as they are. 1.01 covers rounding, that of bf16 copies included.
+// Norms are positive, so their bits are ordered as they are. The factor 1.01 covers rounding, that of the
+// 16-bit copies included.
 __device__ inline void keep_largest(uint32_t* to, float x) { atomicMax(to, __float_as_uint(1.01f * x)); }
 
-// Where column `column` of a prepared row lies; kPermuted: in tiles of keys and values.
+// Where column `column` of a prepared row lies. kPermuted: as rows lie in tiles of keys and values.
 template <int D, bool kTiled, bool kPermuted>
 __device__ inline int64_t prepared_at(const RowIndex& i, int column) {
   if constexpr (kTiled) {
     const int row = static_cast<int>(i.prepared % kKeys);
-    return i.prepared / kKeys * (kKeys * D) + tile_offset<D>(kPermuted ? column_of_key(row) : row, column);
+    return i.prepared / kKeys * (kKeys * D) +
+           hopper::tile_offset<D>(kPermuted ? column_of_key(row) : row, column);
   } else {
     return i.prepared * D + column;
   }
 }
 
-template <typename T, int D, bool kTiled, bool kPermuted>
+// Stores what lane g holds of a row (RowLanes), and zeros in the columns beyond head_dim.
+template <typename Element, int D, bool kTiled, bool kPermuted>
 __device__ inline void store_row(void* matrix, const RowIndex& i, int g, int head_dim, const float (&low)[4],
                                  const float (&high)[4]) {
-  T* to = static_cast<T*>(matrix);
+  Element* to = static_cast<Element*>(matrix);
   const int half = head_dim / 2;
   if (4 * g < half) {
     store4(to + prepared_at<D, kTiled, kPermuted>(i, 4 * g), low);
@@ -53,10 +57,12 @@ __device__ inline void store_row(void* matrix, const RowIndex& i, int g, int hea
     store4(to + prepared_at<D, kTiled, kPermuted>(i, c), zero);
 }
 
-template <typename T, int D, bool kVector, bool kTiled>
-__global__ void __launch_bounds__(256)
+// Fills Prepared.
+template <typename Element, int D, bool kVector, bool kTiled>
+__global__ void __launch_bounds__(kPassThreads)
     prepare_forward(const AttentionParams p, const Documents docs, const Prepared out) {
-  let_next_start();  // without wait_for_before(): launched as any other kernel, after all before it
+  let_next_kernel_start();  // There is nothing to wait for: this kernel is launched after all before it have
+                            // ended.
   using Lanes = RowLanes<D>;
   const RowsOfBlock<kTiled> rows(p, docs, blockIdx.x);
   const int g = threadIdx.x % Lanes::kGroup, half = p.head_dim / 2;
@@ -68,13 +74,13 @@ __global__ void __launch_bounds__(256)
     float q[2][4] = {}, k[2][4] = {}, v[2][4] = {};
     float self = 0, query_norm = 0, key_norm = 0, value_norm = 0;
     if (i.valid && 4 * g < half) {
-      const T *query = at<T>(p.query, i) + 4 * g, *key = at<T>(p.key, i) + 4 * g,
-              *value = at<T>(p.value, i) + 4 * g;
+      const Element *query = at<Element>(p.query, i) + 4 * g, *key = at<Element>(p.key, i) + 4 * g,
+                    *value = at<Element>(p.value, i) + 4 * g;
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        load4<T, kVector>(query + h * half, q[h]);
-        load4<T, kVector>(key + h * half, k[h]);
-        load4<T, kVector>(value + h * half, v[h]);
+        load4<Element, kVector>(query + h * half, q[h]);
+        load4<Element, kVector>(key + h * half, k[h]);
+        load4<Element, kVector>(value + h * half, v[h]);
       }
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
@@ -105,12 +111,12 @@ __global__ void __launch_bounds__(256)
     if (!i.inside) continue;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      saturate<T>(q[h]);
-      saturate<T>(k[h]);
+      saturate<Element>(q[h]);
+      saturate<Element>(k[h]);
     }
-    store_row<T, D, kTiled, false>(out.query, i, g, p.head_dim, q[0], q[1]);
-    store_row<T, D, kTiled, true>(out.key, i, g, p.head_dim, k[0], k[1]);
-    store_row<T, D, kTiled, true>(out.value, i, g, p.head_dim, v[0], v[1]);
+    store_row<Element, D, kTiled, false>(out.query, i, g, p.head_dim, q[0], q[1]);
+    store_row<Element, D, kTiled, true>(out.key, i, g, p.head_dim, k[0], k[1]);
+    store_row<Element, D, kTiled, true>(out.value, i, g, p.head_dim, v[0], v[1]);
     if (g != 0 || !i.valid) continue;
     out.self_logit[i.row] = self * scale;
     if constexpr (!kTiled) {
@@ -127,7 +133,7 @@ __global__ void __launch_bounds__(256)
   keep_largest(out.value_norm + first.head_index, sqrtf(most[2]));
 }
 
-// A row's share of dK and dV; in tiles, any D floats of it.
+// Clears a row's share of dK and dV. In tiles that is any D floats of it.
 template <int D>
 __device__ inline void clear_sums(const Accumulators& acc, int64_t row) {
   constexpr int kGroup = RowLanes<D>::kGroup;
@@ -139,95 +145,101 @@ __device__ inline void clear_sums(const Accumulators& acc, int64_t row) {
   }
 }
 
-// Clears dK and dV, copies grad_out, and what each row's T starts with: per side <grad_out, o_side> + rem
-// drem (spec section 3).
-template <typename T, int D, bool kVector, bool kTiled>
-__global__ void __launch_bounds__(256)
+// Clears dK and dV, copies grad_out, and forms what each row's farther sums start with (src/ops/README.md
+// section 3): per side <grad_out, out of the side> plus the remainder times its gradient.
+template <typename Element, int D, bool kVector, bool kTiled>
+__global__ void __launch_bounds__(kPassThreads)
     prepare_backward(const AttentionParams p, const Documents docs, const BackwardInputs in,
                      const float* self_logit, const Saved saved, const Accumulators acc) {
-  wait_for_before();
-  let_next_start();
+  wait_for_previous_kernel();
+  let_next_kernel_start();
   using Lanes = RowLanes<D>;
   const RowsOfBlock<kTiled> rows(p, docs, gridDim.x - 1 - blockIdx.x);
   const int g = threadIdx.x % Lanes::kGroup, half = p.head_dim / 2, sides = p.causal ? 1 : 2;
   for (int row = threadIdx.x / Lanes::kGroup; row < kKeys; row += Lanes::kAtOnce) {
     const RowIndex i = rows.at(row);
     if (i.inside) clear_sums<D>(acc, i.prepared);
-    float d[2][4] = {}, all = 0, left = 0, norm = 0, own = 0;
+    float d[2][4] = {}, all = 0, left = 0, norm = 0, self_weight_grad = 0;
     if (i.valid && 4 * g < half) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         const int column = h * half + 4 * g;
         float v[4] = {}, o[4], l[4] = {};
-        load4<T, kVector>(at<T>(in.grad_out, i) + column, d[h]);
-        if (kTiled || p.remainder_self) load4<T, kVector>(at<T>(p.value, i) + column, v);
+        load4<Element, kVector>(at<Element>(in.grad_out, i) + column, d[h]);
+        if (kTiled || p.remainder_self) load4<Element, kVector>(at<Element>(p.value, i) + column, v);
         load_sum<D, kTiled>(saved.both, i, column, o);
         if (!p.causal) load_sum<D, kTiled>(saved.left, i, column, l);
 #pragma unroll
         for (int n = 0; n < 4; ++n) {
           norm = fmaf(d[h][n], d[h][n], norm);
-          own = fmaf(d[h][n], v[n], own);
+          self_weight_grad = fmaf(d[h][n], v[n], self_weight_grad);
           all = fmaf(d[h][n], o[n] - l[n], all);
           left = fmaf(d[h][n], l[n], left);
         }
       }
     }
     norm = group_sum<Lanes::kGroup>(norm);
-    own = group_sum<Lanes::kGroup>(own);
+    self_weight_grad = group_sum<Lanes::kGroup>(self_weight_grad);
     all = group_sum<Lanes::kGroup>(all);
     left = group_sum<Lanes::kGroup>(left);
     if (!i.inside) continue;
-    store_row<T, D, kTiled, false>(acc.grad_out, i, g, p.head_dim, d[0], d[1]);
+    store_row<Element, D, kTiled, false>(acc.grad_out, i, g, p.head_dim, d[0], d[1]);
     if (g != 0 || !i.valid) continue;
     float side[2] = {p.causal ? all : left, p.causal ? 0.f : all}, remainder[2] = {}, largest = 0;
     for (int s = 0; s < sides; ++s) {
-      const float d_rem =
-          (in.grad_rem == nullptr ? 0.f : in.grad_rem[i.row * sides + s]) + (p.remainder_self ? own : 0.f);
+      const float d_rem = (in.grad_rem == nullptr ? 0.f : in.grad_rem[i.row * sides + s]) +
+                          (p.remainder_self ? self_weight_grad : 0.f);
       remainder[s] = in.rem[i.row * sides + s] * d_rem;
       side[s] += remainder[s];
       largest = fmaxf(largest, fabsf(d_rem));
     }
-    if constexpr (sizeof(T) == 4) acc.remainder[i.row] = make_float2(remainder[0], remainder[1]);
+    if constexpr (sizeof(Element) == 4) acc.remainder[i.row] = make_float2(remainder[0], remainder[1]);
     acc.row_state[i.row] = make_float4(side[0], side[1], 1.01f * sqrtf(norm), 1.01f * largest);
     if constexpr (kTiled) {
-      const OwnGradient grad = own_gradient(own_key(self_logit[i.row], p.self_key), own, p.shared,
-                                            side[0] + side[1], own_remainder(p, in, i.row));
-      acc.own[i.row] = pack_finite<T>(grad.weight, grad.dx);
+      const SelfKeyGradient grad =
+          self_key_gradient(break_self_key(self_logit[i.row], p.self_key), self_weight_grad, p.shared,
+                            side[0] + side[1], self_key_remainder(p, in, i.row));
+      acc.self_key[i.row] = pack_finite<Element>(grad.weight, grad.logit_grad);
     }
   }
 }
 
 }  // namespace
 
-template <typename T, int D>
+template <typename Element, int D>
 cudaError_t launch_prepare_forward(const AttentionParams& p, const Prepared& prepared, cudaStream_t stream) {
   if (const cudaError_t error = cudaMemsetAsync(prepared.query_norm, 0, prepared.norms_bytes, stream))
     return error;
-  const bool vector = vectors_fit<T>(p.query) && vectors_fit<T>(p.key) && vectors_fit<T>(p.value);
-  switch_layout<T, D>(p, vector, [&](auto fit, auto tiled) {
-    prepare_forward<T, D, fit(), tiled()><<<row_grid(p), 256, 0, stream>>>(p, documents_of(p), prepared);
+  const bool vector =
+      vectors_fit<Element>(p.query) && vectors_fit<Element>(p.key) && vectors_fit<Element>(p.value);
+  switch_layout<Element, D>(p, vector, [&](auto fit, auto tiled) {
+    prepare_forward<Element, D, fit(), tiled()>
+        <<<row_grid(p), kPassThreads, 0, stream>>>(p, documents_of(p), prepared);
   });
   return cudaGetLastError();
 }
 
-template <typename T, int D>
+template <typename Element, int D>
 cudaError_t launch_prepare_backward(const AttentionParams& p, const BackwardInputs& in,
                                     const Prepared& prepared, const Saved& saved, const Accumulators& acc,
                                     cudaStream_t stream) {
   cudaError_t error = cudaSuccess;
-  switch_layout<T, D>(p, vectors_fit<T>(in.grad_out) && vectors_fit<T>(p.value), [&](auto fit, auto tiled) {
-    error = launch_early(p.path, prepare_backward<T, D, fit(), tiled()>, row_grid(p), 256, 0, stream, p,
-                         documents_of(p), in, prepared.self_logit, saved, acc);
-  });
+  switch_layout<Element, D>(
+      p, vectors_fit<Element>(in.grad_out) && vectors_fit<Element>(p.value), [&](auto fit, auto tiled) {
+        error = launch_early(p.path, prepare_backward<Element, D, fit(), tiled()>, row_grid(p), kPassThreads,
+                             0, stream, p, documents_of(p), in, prepared.self_logit, saved, acc);
+      });
   return error;
 }
 
-#define RSE_INSTANTIATE(T, D)                                                                               \
-  template cudaError_t launch_prepare_forward<T, D>(const AttentionParams&, const Prepared&, cudaStream_t); \
-  template cudaError_t launch_prepare_backward<T, D>(const AttentionParams&, const BackwardInputs&,         \
-                                                     const Prepared&, const Saved&, const Accumulators&,    \
-                                                     cudaStream_t);
-#define RSE_INSTANTIATE_TYPE(T) RSE_INSTANTIATE(T, 32) RSE_INSTANTIATE(T, 64) RSE_INSTANTIATE(T, 128)
+#define RSE_INSTANTIATE(Element, D)                                                                       \
+  template cudaError_t launch_prepare_forward<Element, D>(const AttentionParams&, const Prepared&,        \
+                                                          cudaStream_t);                                  \
+  template cudaError_t launch_prepare_backward<Element, D>(const AttentionParams&, const BackwardInputs&, \
+                                                           const Prepared&, const Saved&,                 \
+                                                           const Accumulators&, cudaStream_t);
+#define RSE_INSTANTIATE_TYPE(Element) \
+  RSE_INSTANTIATE(Element, 32) RSE_INSTANTIATE(Element, 64) RSE_INSTANTIATE(Element, 128)
 RSE_INSTANTIATE_TYPE(float)
 RSE_INSTANTIATE_TYPE(__nv_bfloat16)
 RSE_INSTANTIATE_TYPE(__half)

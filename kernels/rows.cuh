@@ -1,23 +1,27 @@
-// What the element-wise passes share: which rows a thread block takes, and how they are read and written.
+// What the element-wise passes (prepare.cu, finish.cu) share: which rows a thread block takes, and how they
+// are read and written.
 #pragma once
 
 #include "kernels/device_common.cuh"
-#include "kernels/tiled_layout.h"
+#include "kernels/hopper/tiled_layout.h"
+#include "kernels/thread_keys.cuh"
 
 namespace rse::kernels {
 
-// A thread block takes kKeys rows of one head, kAtOnce at a time. A row is shared by kGroup lanes; lane g
-// holds columns 4g..4g+3 and half + 4g..half + 4g + 3 (half = head_dim / 2).
+// A thread block takes kKeys rows of one head, kAtOnce at a time. kGroup lanes share a row; lane g of them
+// holds columns 4 g to 4 g + 3 and half + 4 g to half + 4 g + 3 (half = head_dim / 2), which are the pairs
+// that rotation mixes.
 template <int D>
 struct RowLanes {
-  static constexpr int kGroup = D / 8, kAtOnce = 256 / kGroup;
+  static constexpr int kGroup = D / 8, kAtOnce = kPassThreads / kGroup;
 };
 
-template <typename T, bool kVector>
-__device__ inline void load4(const T* from, float (&x)[4]) {
-  if constexpr (kVector && sizeof(T) == 2) {
+// kVector: `from` is aligned to 4 elements.
+template <typename Element, bool kVector>
+__device__ inline void load4(const Element* from, float (&x)[4]) {
+  if constexpr (kVector && sizeof(Element) == 2) {
     const uint2 raw = *reinterpret_cast<const uint2*>(from);
-    const T* values = reinterpret_cast<const T*>(&raw);
+    const Element* values = reinterpret_cast<const Element*>(&raw);
 #pragma unroll
     for (int i = 0; i < 4; ++i) x[i] = to_float(values[i]);
   } else if constexpr (kVector) {
@@ -29,23 +33,26 @@ __device__ inline void load4(const T* from, float (&x)[4]) {
   }
 }
 
-template <typename T>
-__device__ inline void store4(T* to, const float (&x)[4]) {  // aligned to 4 elements
-  if constexpr (sizeof(T) == 2) {
-    T values[4] = {from_float<T>(x[0]), from_float<T>(x[1]), from_float<T>(x[2]), from_float<T>(x[3])};
+template <typename Element>
+__device__ inline void store4(Element* to, const float (&x)[4]) {  // aligned to 4 elements
+  if constexpr (sizeof(Element) == 2) {
+    Element values[4] = {from_float<Element>(x[0]), from_float<Element>(x[1]), from_float<Element>(x[2]),
+                         from_float<Element>(x[3])};
     *reinterpret_cast<uint2*>(to) = *reinterpret_cast<const uint2*>(values);
   } else {
     *reinterpret_cast<float4*>(to) = make_float4(x[0], x[1], x[2], x[3]);
   }
 }
 
-// Rotation, scale and sums may take a finite number out of float16's range, and infinity times 0 is NaN.
-template <typename T>
+// Saturates four numbers (finite()): rotation, scale and sums may take a finite number out of float16's
+// range.
+template <typename Element>
 __device__ inline void saturate(float (&x)[4]) {
 #pragma unroll
-  for (int i = 0; i < 4; ++i) x[i] = finite<T>(x[i]);
+  for (int i = 0; i < 4; ++i) x[i] = finite<Element>(x[i]);
 }
 
+// The sum over the lanes that share a row, in each of them.
 template <int kGroup>
 __device__ inline float group_sum(float x) {
 #pragma unroll
@@ -53,16 +60,18 @@ __device__ inline float group_sum(float x) {
   return x;
 }
 
+// One row of the pass.
 struct RowIndex {
   int64_t batch, head_index, row;  // row in [batch * heads, seq]
-  int64_t prepared;  // of the row in the prepared matrices; tiled: in [batch * heads, blocks * kRows]
-  int head, token, document, position;
-  bool inside, valid;  // of the prepared matrices; a token of a document
+  int64_t prepared;  // its number in the prepared matrices; tiled: in [batch * heads, blocks * kRows]
+  int head, token, document, position;  // position: of the token in its document
+  bool inside;                          // the prepared matrices have this row
+  bool valid;                           // it is a token of a document
 };
 
-// The rows of the index-th thread block. Heads run fastest: neighbours in memory are read at about the same
-// time. A pass over what an attention kernel has just left goes the other way, from the last rows, which the
-// L2 cache still holds, to the first.
+// The rows of the index-th thread block. Heads run fastest, so that neighbours in memory are read at about
+// the same time. A pass over what an attention kernel has just left goes the other way, from the last rows,
+// which the L2 cache still holds, to the first.
 template <bool kTiled>
 class RowsOfBlock {
  public:
@@ -109,12 +118,13 @@ class RowsOfBlock {
   int rows_, tiles_, tile_, begin_ = 0, first_ = 0, length_ = 0;
 };
 
-// Four columns of float32 sums; kTiled: in tiles of accumulators (accumulator_offset).
+// Loads four columns of float32 sums; kTiled: from tiles of accumulators (accumulator_offset()).
 template <int D, bool kTiled>
 __device__ inline void load_sum(const float* sums, const RowIndex& i, int column, float (&x)[4]) {
   if constexpr (kTiled) {
-    const float* from = sums + i.prepared / kKeys * (kKeys * D) + column / kPanel * (kKeys * kPanel) +
-                        accumulator_offset(static_cast<int>(i.prepared % kKeys), column % kPanel);
+    const float* from =
+        sums + i.prepared / kKeys * (kKeys * D) + column / hopper::kPanel * hopper::kPanelElements +
+        hopper::accumulator_offset(static_cast<int>(i.prepared % kKeys), column % hopper::kPanel);
     const float2 a = *reinterpret_cast<const float2*>(from), b = *reinterpret_cast<const float2*>(from + 4);
     x[0] = a.x, x[1] = a.y, x[2] = b.x, x[3] = b.y;
   } else {
@@ -122,12 +132,13 @@ __device__ inline void load_sum(const float* sums, const RowIndex& i, int column
   }
 }
 
-template <typename T>
-__device__ inline const T* at(const Strided& x, const RowIndex& i) {
-  return static_cast<const T*>(x.data) + i.batch * x.batch + i.token * x.token + i.head * x.head;
+template <typename Element>
+__device__ inline const Element* at(const Strided& x, const RowIndex& i) {
+  return static_cast<const Element*>(x.data) + i.batch * x.batch + i.token * x.token + i.head * x.head;
 }
 
-// (x[i], y[i]) are pairs (d, d + half); sign -1 rotates back. cos and sin: four from a multiple of four.
+// Rotates the pairs (x[i], y[i]), columns (d, d + half). sign: 1, or -1 to rotate back. cos and sin: four
+// angles from a multiple of four.
 __device__ inline void rotate(float (&x)[4], float (&y)[4], const float* cos, const float* sin, float sign) {
   float c[4], s[4];
   load4<float, true>(cos, c);
@@ -140,28 +151,30 @@ __device__ inline void rotate(float (&x)[4], float (&y)[4], const float* cos, co
   }
 }
 
-// What of the row's remainders goes to its own key.
-__device__ inline float own_remainder(const AttentionParams& p, const BackwardInputs& in, int64_t row) {
+// What the row's self key gets of what is left of its sticks.
+__device__ inline float self_key_remainder(const AttentionParams& p, const BackwardInputs& in, int64_t row) {
   if (!p.remainder_self) return 0.f;
   return p.causal ? in.rem[row] : in.rem[2 * row] + in.rem[2 * row + 1];
 }
 
-template <typename T>
+// Whether every row is aligned to 4 elements.
+template <typename Element>
 inline bool vectors_fit(const Strided& x) {
-  return reinterpret_cast<uintptr_t>(x.data) % (4 * sizeof(T)) == 0 && x.batch % 4 == 0 && x.token % 4 == 0 &&
-         x.head % 4 == 0;
+  return reinterpret_cast<uintptr_t>(x.data) % (4 * sizeof(Element)) == 0 && x.batch % 4 == 0 &&
+         x.token % 4 == 0 && x.head % 4 == 0;
 }
 
+// The number of thread blocks that take all rows.
 inline unsigned row_grid(const AttentionParams& p) {
   const int64_t rows = prepared_rows(p) / (p.batch * p.heads);
   return static_cast<unsigned>((rows + kKeys - 1) / kKeys * p.batch * p.heads);
 }
 
-// call(vector loads fit, prepared matrices are tiled), both as types.
-template <typename T, int D, typename Call>
+// Calls call(vector loads fit, prepared matrices are tiled), both as std::bool_constant.
+template <typename Element, int D, typename Call>
 void switch_layout(const AttentionParams& p, bool vector, Call call) {
   const auto tiled = [&](auto vector) {
-    if constexpr (sizeof(T) == 2 && D >= 64) {
+    if constexpr (sizeof(Element) == 2 && D >= 64) {
       if (p.path == Path::kHopper) return call(vector, std::true_type());
     }
     call(vector, std::false_type());

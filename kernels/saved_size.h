@@ -1,16 +1,19 @@
 // How much forward keeps for backward, in plain arithmetic that symbolic sizes can do too (torch.compile).
+// Plain C++ without CUDA, so that the operator's shape functions can include it.
 #pragma once
 
 #include <cstdint>
 
+#include "kernels/tile_size.h"
+
 namespace rse::kernels {
 
-// kPortable: tensor cores through mma.sync (bfloat16, float16) or plain float32 arithmetic, compute
-// capability 8.0 and newer. kHopper: wgmma and bulk copies (bfloat16, float16), compute capability 9.0.
+// Which kernels run. kPortable: the tensor cores through mma.sync (bfloat16, float16) or plain arithmetic
+// (float32), on compute capability 8.0 and newer. kHopper: wgmma and bulk copies (bfloat16, float16), on
+// compute capability 9.0.
 enum class Path { kPortable, kHopper };
 
-constexpr int kRows = 128;  // queries a block
-
+// The head size that the kernels are compiled for.
 constexpr int padded_head_dim(int64_t head_dim, Path path) {
   return head_dim <= 32 && path == Path::kPortable ? 32 : head_dim <= 64 ? 64 : 128;
 }
@@ -21,14 +24,14 @@ constexpr int padded_head_dim(int64_t head_dim, Path path) {
 #define RSE_HOST_DEVICE
 #endif
 
-// Row blocks a head, or more: the numbers that layout.h gives them.
+// How many numbers the row blocks of a head are given (layout.h says how); some of them stay empty.
 template <typename Int>
 RSE_HOST_DEVICE inline Int num_blocks(const Int& seq, const Int& documents) {
   return (seq + Int(kRows - 1)) / Int(kRows) + documents - Int(1);
 }
 
-// Floats in ForwardOutputs::saved: rotated query, key and value, the query's own logits, norms, and the value
-// sums of one side and of both; each array rounded up to 64 floats. documents: 1 without cu_seqlens.
+// The number of floats in ForwardOutputs::saved: rotated query, key and value, self logits, norms, and the
+// value sums of one side and of both, each array rounded up to 64 floats. documents: 1 without cu_seqlens.
 template <typename Int>
 Int saved_floats(const Int& batch, const Int& seq, const Int& heads, const Int& documents, int64_t head_dim,
                  int64_t element_bytes, bool causal, Path path) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# ptxas keeps wgmma asynchronous only where it can prove how registers flow; else it serialises every wgmma of the
-# kernel, says so (C7510 to C7518, C7520) in its verbose output alone, and the kernel is 15 to 25 % slower. Compiles each
-# file for 9.0a and fails on such a message. C7519 (an arrive was added) is harmless.
+# Compiles each file for 9.0a and fails where ptxas says that it serialises wgmma. ptxas keeps wgmma asynchronous only
+# where it can prove how registers flow; else it serialises every wgmma of the kernel, which is then 15 to 25 % slower, and
+# says so (C7510 to C7518, C7520) only in its verbose output. C7519 (an arrive was added) is harmless.
 #
 #   check_wgmma.sh NVCC INCLUDE_DIR FILE.cu...
 set -euo pipefail

@@ -1,12 +1,12 @@
-// What check_wgmma.sh must find: a branch that may diverge, on the accumulators of a wgmma under way.
-#include "kernels/hopper_tile.cuh"
+// What check_wgmma.sh must find: a branch that may diverge, on the accumulators of a wgmma that is under way.
+#include "kernels/hopper/tile.cuh"
 
 __global__ void serialized(float* out, const int* often) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  using namespace rse::kernels;
+  using namespace rse::kernels::hopper;
   extern __shared__ __align__(1024) uint8_t shared[];
   float sum[32] = {};
-  const uint64_t matrix = descriptor(matrix_at(shared_address(shared)), 0);
+  const uint64_t matrix = descriptor(matrix_at(rse::kernels::shared_address(shared)), 0);
   for (int n = 0; n < often[threadIdx.x]; ++n) {
     wgmma_shared<__nv_bfloat16, 0, 0>(sum, matrix, matrix, 1);
     wgmma_commit();

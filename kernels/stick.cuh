@@ -1,0 +1,218 @@
+// The stick (src/ops/README.md section 1): logits become weights by breaking a stick of each query from near
+// to far, and in backward the gradients of weights become those of logits (section 3). One text for all
+// paths; how a thread holds its keys (Keys) and which lanes share a row (Lanes) are thread_keys.cuh's. Tiles,
+// masks and reach are the walk's (walk.cuh).
+//
+// Order of calls for the keys of one tile that a thread holds of a row:
+//   forward    break_stick, stick_in_front, then weight = x * stick in front * run_front
+//   backward   the same, weighted gradients and their sum, farther_sum, clamp_farther, logit_gradients
+//
+// break_stick shares one reciprocal between a run of kRun neighbouring keys (section 5). With e = exp(x), w =
+// 1 + e and Q_i = w_1 ... w_i along the run: the weight over a stick of 1 in front of the run is e_i / Q_i,
+// the sigmoid e_i / w_i = (e_i / Q_i) Q_(i-1), and the run leaves 1 / Q of its last key.
+#pragma once
+
+#include "kernels/device_common.cuh"
+#include "kernels/thread_keys.cuh"
+#include "kernels/walk.cuh"
+
+namespace rse::kernels {
+
+constexpr int kRun = 4;  // keys that share a reciprocal
+// Logits are clamped here, in units of log2, so that 1 - beta >= 2^-31 (an error below 1e-9) and neither the
+// product of four 1 + e nor its inverse leaves float32.
+constexpr float kMostLogit = 31.f;
+
+// kApproximate: rcp.approx, 2 ulp. kNewton: with a Newton step, 1 ulp, for paths that keep float32 along
+// thousands of keys, where the bias of the instruction would add up.
+enum class Reciprocal { kApproximate, kNewton };
+
+// The number of the key that is i-th from the query.
+template <bool kLeft, typename Keys>
+__device__ constexpr int nth_nearest(int i) {
+  return kLeft ? Keys::kCount - 1 - i : i;
+}
+
+// The logits of a row's keys (in units of log2; -inf: takes no part) become their weights over the stick in
+// front of their run. run_front: the stick in front of each run, nearest run first, over that in front of all
+// the thread's keys. beta, where kBeta: the sigmoids. Returns the factor that the thread's keys leave.
+// kClamp: logits may exceed kMostLogit. Exponentials are ex2.approx, 2 ulp.
+template <bool kLeft, bool kBeta, bool kClamp, Reciprocal kReciprocal, typename Keys, int N>
+__device__ inline float break_stick(Keys keys, float (&x)[N], float (&run_front)[Keys::kCount / kRun],
+                                    float (&beta)[N]) {
+  float remaining = 1.f;
+#pragma unroll
+  for (int run = 0; run < Keys::kCount / kRun; ++run) {
+    float e[kRun], w[kRun], q[kRun];
+#pragma unroll
+    for (int i = 0; i < kRun; ++i) {
+      const float logit = x[keys(nth_nearest<kLeft, Keys>(kRun * run + i))];
+      e[i] = exp2_approx(kClamp ? fminf(logit, kMostLogit) : logit);
+      w[i] = 1.f + e[i];
+      q[i] = i == 0 ? w[0] : q[i - 1] * w[i];
+    }
+    float inverse = rcp_approx(q[kRun - 1]);
+    if constexpr (kReciprocal == Reciprocal::kNewton)
+      inverse = fmaf(inverse, fmaf(-q[kRun - 1], inverse, 1.f), inverse);
+    run_front[run] = remaining;
+    remaining *= inverse;
+#pragma unroll
+    for (int i = kRun - 1; i >= 0; --i) {
+      const int n = keys(nth_nearest<kLeft, Keys>(kRun * run + i));
+      x[n] = inverse * e[i];
+      if constexpr (kBeta) beta[n] = i == 0 ? x[n] : x[n] * q[i - 1];
+      inverse *= w[i];
+    }
+  }
+  return remaining;
+}
+
+// Combines x over the lanes of a row. received[s]: what the 2^s lanes beside this lane's 2^s combine to.
+template <typename Lanes, typename Combine>
+__device__ __forceinline__ float over_lanes(float x, float (&received)[Lanes::kSteps], Combine combine) {
+#pragma unroll
+  for (int s = 0; s < Lanes::kSteps; ++s) {
+    received[s] = __shfl_xor_sync(~0u, x, Lanes::mask(s));
+    x = combine(x, received[s]);
+  }
+  return x;
+}
+
+// Whether received[step] came from lanes with nearer keys.
+template <bool kLeft, typename Lanes>
+__device__ __forceinline__ bool from_nearer(int step) {
+  return ((threadIdx.x & Lanes::mask(step)) == 0) == kLeft;
+}
+
+// The stick in front of this lane's keys. remaining: the factor that the lane's keys leave; stick: that in
+// front of the tile, which becomes what the tile leaves.
+template <bool kLeft, typename Lanes>
+__device__ __forceinline__ float stick_in_front(float remaining, float& stick) {
+  float received[Lanes::kSteps];
+  const float all = over_lanes<Lanes>(remaining, received, [](float a, float b) { return a * b; });
+  float front = Lanes::kCombineFirst ? 1.f : stick;
+#pragma unroll
+  for (int s = 0; s < Lanes::kSteps; ++s) {
+    if (from_nearer<kLeft, Lanes>(s)) front *= received[s];
+  }
+  if constexpr (Lanes::kCombineFirst) front *= stick;
+  stick *= all;
+  return front;
+}
+
+// The sum of x over the lanes with nearer keys; x becomes the sum over all lanes of the row.
+template <bool kLeft, typename Lanes>
+__device__ __forceinline__ float nearer_sum(float& x) {
+  float received[Lanes::kSteps], nearer = 0.f;
+  x = over_lanes<Lanes>(x, received, [](float a, float b) { return a + b; });
+#pragma unroll
+  for (int s = 0; s < Lanes::kSteps; ++s) {
+    if (from_nearer<kLeft, Lanes>(s)) nearer += received[s];
+  }
+  return nearer;
+}
+
+// The farther sum of this lane's nearest key. sum: of the lane's weighted gradients; farther: the farther sum
+// of the tile's nearest key, which becomes that beyond the tile. "Farther sum" of a key in a walk: the sum of
+// weighted gradients over the keys not nearer than it; it becomes T of section 3 when its own term is taken
+// off.
+template <bool kLeft, typename Lanes>
+__device__ __forceinline__ float farther_sum(float sum, float& farther) {
+  float here = farther;
+  if constexpr (Lanes::kCombineFirst) {
+    here -= nearer_sum<kLeft, Lanes>(sum);
+    farther -= sum;
+  } else {
+    float received[Lanes::kSteps];
+    const float all = over_lanes<Lanes>(sum, received, [](float a, float b) { return a + b; });
+#pragma unroll
+    for (int s = Lanes::kSteps - 1; s >= 0; --s) {
+      if (from_nearer<kLeft, Lanes>(s)) here -= received[s];
+    }
+    farther -= all;
+  }
+  return here;
+}
+
+// Holds a farther sum within what the stick in front of its keys still allows, so that the rounding that is
+// left of it beyond the last key dies with the stick.
+__device__ __forceinline__ float clamp_farther(float farther, float most) {
+  return fminf(fmaxf(farther, -most), most);
+}
+
+// The weighted gradients (weight times its gradient) of a row's keys become the gradients of their logits:
+// dx = t - beta (t + T) with t + T the farther sum here. each(n, weighted gradient, dx), nearest key first.
+template <bool kLeft, typename Keys, int N, typename Each>
+__device__ __forceinline__ void logit_gradients(Keys keys, float (&weighted_grad)[N], const float (&beta)[N],
+                                                float farther, Each each) {
+#pragma unroll
+  for (int i = 0; i < Keys::kCount; ++i) {
+    const int n = nth_nearest<kLeft, Keys>(i);
+    const float weighted = weighted_grad[keys(n)], logit_grad = fmaf(-beta[keys(n)], farther, weighted);
+    farther -= weighted;
+    weighted_grad[keys(n)] = logit_grad;
+    each(n, weighted, logit_grad);
+  }
+}
+
+// What follows is for the tensor cores: two rows per thread, 16 keys each, in an accumulator (AccumulatorRow)
+// and, packed, as four fragments of 16 columns of the left matrix of a product.
+
+// Weights of two rows.
+template <typename Element, bool kLeft>
+__device__ inline void pack_weights(const float (&x)[32], const float (&run_front)[2][4],
+                                    const float (&front)[2], uint32_t (&fragments)[4][4]) {
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const AccumulatorRow keys{h};
+#pragma unroll
+    for (int run = 0; run < 4; ++run) {
+      const float f = front[h] * run_front[h][kLeft ? 3 - run : run];
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int n = kRun * run + 2 * half;
+        fragments[run][2 * half + h] = pack<Element>(x[keys(n)] * f, x[keys(n + 1)] * f);
+      }
+    }
+  }
+}
+
+// Logit gradients of two rows; those beyond the range of float16 saturate.
+template <typename Element>
+__device__ inline void pack_logit_gradients(const float (&logit_grad)[32], uint32_t (&fragments)[4][4]) {
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const AccumulatorRow keys{i % 2};
+      const int n = kRun * k + i / 2 * 2;
+      fragments[k][i] = pack_finite<Element>(logit_grad[keys(n)], logit_grad[keys(n + 1)]);
+    }
+  }
+}
+
+// Row h: gradients of weights become gradients of logits. weights: packed, as the products had them, so that
+// sums of weighted gradients agree with the totals that the walk starts from; most: of the farther sum;
+// grad_decay -= the sum of logit gradients times distance, which is the row's share of d lambda (section 3).
+template <typename Element, bool kLeft>
+__device__ __forceinline__ void row_gradients(int h, float (&grad)[32], const uint32_t (&weights)[4][4],
+                                              const float (&beta)[32], float& farther, float most,
+                                              const RowPlace& place, float& grad_decay) {
+  const AccumulatorRow keys{h};
+  float moment = 0, total = 0, sum = 0;
+#pragma unroll
+  for (int n = 0; n < 16; n += 2) {
+    const float2 weight = unpack<Element>(weights[n / 4][2 * ((n / 2) % 2) + h]);
+    grad[keys(n)] *= weight.x;
+    grad[keys(n + 1)] *= weight.y;
+    sum += grad[keys(n)] + grad[keys(n + 1)];
+  }
+  const float here = clamp_farther(farther_sum<kLeft, QuadLanes>(sum, farther), most);
+  logit_gradients<kLeft>(keys, grad, beta, here, [&](int n, float, float logit_grad) {
+    total += logit_grad;
+    moment = fmaf(static_cast<float>(kLeft ? -n : n), logit_grad, moment);
+  });
+  grad_decay -= fmaf(place.nearest<kLeft>(), total, moment);
+}
+
+}  // namespace rse::kernels
