@@ -181,7 +181,7 @@ def draw_lengths(evaluation):
     for axes in (top, bottom):
         length_axis(axes, evaluation)
         mark_trained_length(axes, evaluation, axes is top)
-    top.set_ylabel("NLL, nats a target")
+    top.set_ylabel("NLL, nats per target")
     top.set_title("Mean over all targets", pad=18)
     bottom.set_ylabel("change of NLL, nats")
     bottom.set_title(f"Change from {evaluation['protocol']['trained_length']:,} tokens, paired by target (below 0: better)")
@@ -236,7 +236,7 @@ def draw_edges(evaluation):
             axes.plot(places, [bucket["nll"] for bucket in row["edges"]], color=shades[row["length"]],
                       marker=MARKS[lengths.index(row["length"]) % len(MARKS)], linewidth=1.3, markersize=4)
         axes.set_title(arm["arm"])
-        axes.set_ylabel("NLL, nats a target")
+        axes.set_ylabel("NLL, nats per target")
     for axes in panels:
         axes.xaxis.set_major_locator(FixedLocator(sorted(labels)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: labels.get(round(value), "")))
@@ -275,7 +275,7 @@ def draw_decay(evaluation):
         if len(replicas) > 1:
             axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     note = " A λ of 0 is drawn at the lower border." if clipped else ""
-    return Drawing(figure, "Decay λ of every head", "One mark a head, by layer. A large λ makes a head local, a small one lets it "
+    return Drawing(figure, "Decay λ of every head", "One mark per head, by layer. A large λ makes a head local, a small one lets it "
                    f"look far: at a distance of 1/λ tokens a logit has fallen by 1.{note}")
 
 
@@ -312,7 +312,7 @@ def draw_training(evaluation, curves):
             points = smoothed(curve, window) if kind == "update" else curve
             axes.plot([step for step, _ in points], [value for _, value in points], color=colour, linewidth=1.1, alpha=0.9,
                       marker=mark if kind == "validation" else None, markersize=4)
-        axes.set_ylabel("NLL, nats a target")
+        axes.set_ylabel("NLL, nats per target")
         axes.set_title("Training" if kind == "update" else "Validation")
     for axes in panels:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

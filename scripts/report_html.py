@@ -1,5 +1,6 @@
 """The page of a report: one HTML file with its figures inside, every text escaped."""
 import html
+import re
 
 STYLE = """
 :root { color-scheme: light; }
@@ -17,14 +18,27 @@ td:first-child { white-space: normal; min-width: 5rem; }
 th.text { text-align: left; }
 td.text { text-align: left; white-space: normal; min-width: 9rem; }
 li { margin: .35rem 0; } pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; font-size: .8rem; white-space: pre-wrap; }
-nav a { margin-right: .8rem; } a { color: #0056a0; }
-@media print { body { max-width: none; font-size: 10pt; } nav { display: none; } table { font-size: 7.5pt; }
+.headlines { padding-left: 0; list-style: none; }
+.headlines li { margin: .7rem 0; padding-left: .8rem; border-left: .25rem solid #888; }
+.headlines .warning { border-left-color: #d55e00; }
+details { border-top: 1px solid #ccc; } details:last-of-type { border-bottom: 1px solid #ccc; }
+summary { cursor: pointer; font-size: 1.05rem; font-weight: 600; padding: .55rem 0; } summary:hover { background: #f5f5f5; }
+details > div { padding: 0 0 1rem; }
+@media print { body { max-width: none; font-size: 10pt; } table { font-size: 7.5pt; }
+  details::details-content { content-visibility: visible; block-size: auto; }
   .wide { overflow: visible; } th, td { padding: .1rem .3rem; white-space: normal; } tr { break-inside: avoid; } }
 """
 
 
 def text(value):
     return html.escape(str(value))
+
+
+def prose(sentence):
+    """Sentences of the analysis: minus signs in place of hyphens, and no line break inside an interval or before a %."""
+    sentence = re.sub(r"(?<=[ (\[])-(?=\d)", "−", str(sentence))
+    sentence = re.sub(r"\[([^ \]]+), ([^ \]]+)\]", "[\\1,\u00a0\\2]", sentence)
+    return text(sentence.replace(" %", "\u00a0%"))
 
 
 def number(value, digits=4):
@@ -99,7 +113,7 @@ def drawing(figure):
 
 
 def result_rows(arms, seeds):
-    """One row an arm (or replica) and length: full attention beside its control."""
+    """One row per arm (or replica) and length: full attention beside its control."""
     rows = []
     for arm in arms:
         controls = {row["length"]: row for row in arm["results"] if row["attention"] == "control"}
@@ -124,8 +138,9 @@ def results(evaluation):
              table(heads, result_rows(evaluation["arms"], lambda arm: len(arm["seeds"])))]
     if several:
         heads[1] = "seed"
-        parts += ["<h3>Each trained model alone</h3>\n<p class=\"note\">Intervals over documents: claims about this one model.</p>\n",
-                  table(heads, result_rows(evaluation["replicas"], lambda arm: arm["seeds"][0]))]
+        alone = ('<p class="note">Intervals over documents: claims about this one model.</p>\n' +
+                 table(heads, result_rows(evaluation["replicas"], lambda arm: arm["seeds"][0])))
+        parts.append(folded("replicas", "Each trained model alone", alone))
     return "".join(parts)
 
 
@@ -161,10 +176,10 @@ def costs(evaluation):
                      grouped(cost["parameters"]), grouped(cost["position_parameters"]), grouped(cost["decay_parameters"]),
                      memory(cost["table_bytes"]), amount(cost["flop_per_token"])])
     notes = "".join(
-        f"<li>{text(cost['arm'])}: {measured_on(cost)}differs from the base settings in {text(cost['differs'] or 'nothing')}; FLOP a "
+        f"<li>{text(cost['arm'])}: {measured_on(cost)}differs from the base settings in {text(cost['differs'] or 'nothing')}; FLOP per "
         f"token, forward and backward: {text(cost['flop_formula'])}</li>\n" for cost in evaluation["costs"])
-    return table(["arm", "ms a step (interquartile range)", "tokens/s", "MFU", "peak memory", "parameters", "position's own",
-                  "λ", "tables and buffers", "FLOP a token"], rows) + f"<ul>\n{notes}</ul>\n"
+    return table(["arm", "ms per step (interquartile range)", "tokens/s", "MFU", "peak memory", "parameters", "position's own",
+                  "λ", "tables and buffers", "FLOP per token"], rows) + f"<ul>\n{notes}</ul>\n"
 
 
 def edge_counts(evaluation):
@@ -196,7 +211,7 @@ def protocol(evaluation):
         ("learned positions beyond their table", values["beyond"] or "not needed"),
         ("masks", f"{masking['probability']:g} of the tokens are targets; of these {masking['mask_share']:g} become [MASK], "
                   f"{masking['random_share']:g} a random piece, {rest:.3g} stay; seed {masking['seed']}"),
-        ("device", f"{values['device']}, {values['precision']}, {values['batch_tokens']:,} tokens a batch"),
+        ("device", f"{values['device']}, {values['precision']}, {values['batch_tokens']:,} tokens per batch"),
         ("program", values["program"]),
         ("intervals", f"{100 * bootstrap['confidence']:g} % percentile bootstrap, {bootstrap['resamples']:,} resamples, seed "
                       f"{bootstrap['seed']}; one seed: documents are resampled; several: seeds and documents, the same documents for "
@@ -214,36 +229,65 @@ def title_of(evaluation):
     listed = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
     trained = evaluation["protocol"]["trained_length"]
     longest = max(row["length"] for arm in evaluation["arms"] for row in arm["results"])
+    if longest == trained:
+        return f"Trained and tested on {trained:,} tokens: {listed}"
     return f"Trained on {trained:,} tokens, tested on up to {longest:,}: {listed}"
 
 
-def page(evaluation, figures, has_metrics):
+def items(sentences):
+    return "".join(f"<li>{prose(sentence)}</li>\n" for sentence in sentences)
+
+
+def lead(evaluation):
     values = evaluation["protocol"]
     seeds = max(len(arm["seeds"]) for arm in evaluation["arms"])
-    lead = (f"Masked-token prediction on {values['targets']:,} fixed targets in {values['documents']:,} "
-            f"document{'' if values['documents'] == 1 else 's'}, asked again at every length; {seeds} seed{'' if seeds == 1 else 's'} "
-            "an arm. NLL is in nats a target; lower is better.")
-    findings = "<ul>\n" + "".join(f"<li>{text(sentence)}</li>\n" for sentence in evaluation["findings"]) + "</ul>\n"
+    return (f"The models predict masked tokens: {values['targets']:,} fixed targets in {values['documents']:,} "
+            f"document{'' if values['documents'] == 1 else 's'}, asked again at every length, with {seeds} "
+            f"seed{'' if seeds == 1 else 's'} per arm. NLL is in nats per target; lower is better.")
+
+
+def headline(evaluation):
+    """One or two sentences per arm and what holds between them; every finding where the evaluation is older than its
+    headlines."""
+    if "headlines" not in evaluation:
+        return f"<ul>\n{items(evaluation['findings'])}</ul>\n"
+    headlines = evaluation["headlines"]
+    plateau = {arm["arm"] for arm in evaluation["arms"] if arm["on_unigram_plateau"]}
+    parts = []
+    for one in headlines["arms"]:
+        name, rest = one["arm"], one["text"].removeprefix(one["arm"])
+        marker = ' class="warning"' if name in plateau else ""
+        parts.append(f"<li{marker}><strong>{text(name)}</strong>{prose(rest)}</li>\n")
+    parts += [f"<li>{prose(headlines['between_arms'])}</li>\n"] if headlines["between_arms"] else []
+    scope = f'<p class="note">{prose(headlines["scope"])}</p>\n' if headlines["scope"] else ""
+    return f'<ul class="headlines">\n{"".join(parts)}</ul>\n{scope}'
+
+
+def folded(name, title, content):
+    """A section that opens on demand. The id lies inside, so that a link to it opens the section."""
+    return f'<details>\n<summary>{text(title)}</summary>\n<div id="{name}">\n{content}</div>\n</details>\n'
+
+
+def page(evaluation, figures, has_metrics):
     missing = ("The run folder has no metrics.jsonl, so there are no training curves." if not has_metrics
                else "metrics.jsonl holds no updates of these arms.")
-    sections = [("findings", "What the numbers allow one to say", findings),
-                ("length", figures["length"].title, drawing(figures["length"]))]
-    if "control" in figures:
-        sections.append(("control", figures["control"].title, drawing(figures["control"])))
-    else:
-        sections.append(("control", "Full attention against attention only nearby", "<p>The control was not evaluated.</p>\n"))
-    sections += [("results", "Results", results(evaluation)), ("comparisons", "Between arms", comparisons(evaluation)),
-                 ("edges", figures["edges"].title, drawing(figures["edges"]) + edge_counts(evaluation)),
-                 ("decay", "Decay λ of every head",
-                  drawing(figures["decay"]) if "decay" in figures else "<p>No arm has a decay.</p>\n"),
-                 ("costs", "What each arm costs in training", costs(evaluation)),
-                 ("training", "Training and validation",
-                  drawing(figures["training"]) if "training" in figures else f"<p>{missing}</p>\n"),
-                 ("protocol", "Protocol", protocol(evaluation)),
-                 ("configuration", "Configuration of the run", f"<pre>{text(evaluation['configuration'])}</pre>\n")]
+    control = drawing(figures["control"]) if "control" in figures else "<p>The control was not evaluated.</p>\n"
+    sections = [
+        ("findings", "Every finding", f"<ul>\n{items(evaluation['findings'])}</ul>\n"),
+        ("control", "Full attention against attention only nearby", control),
+        ("results", "Results at every length", results(evaluation)),
+        ("comparisons", "Comparisons between arms", comparisons(evaluation)),
+        ("edges", figures["edges"].title, drawing(figures["edges"]) + edge_counts(evaluation)),
+        ("decay", "Decay λ of every head", drawing(figures["decay"]) if "decay" in figures else "<p>No arm has a decay.</p>\n"),
+        ("costs", "What each arm costs in training", costs(evaluation)),
+        ("training", "Training and validation", drawing(figures["training"]) if "training" in figures else f"<p>{missing}</p>\n"),
+        ("protocol", "Protocol", protocol(evaluation)),
+        ("configuration", "Configuration of the run", f"<pre>{text(evaluation['configuration'])}</pre>\n")]
     title = title_of(evaluation)
-    links = "".join(f'<a href="#{name}">{text(head)}</a>\n' for name, head, _ in sections)
-    body = "".join(f'<section id="{name}">\n<h2>{text(head)}</h2>\n{content}</section>\n' for name, head, content in sections)
+    body = "".join(folded(*section) for section in sections)
     return (f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{text(title)}</title>\n'
             f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{STYLE}</style>\n</head>\n<body>\n'
-            f"<h1>{text(title)}</h1>\n<p>{text(lead)}</p>\n<nav>{links}</nav>\n{body}</body>\n</html>\n")
+            f"<h1>{text(title)}</h1>\n<p>{text(lead(evaluation))}</p>\n"
+            f'<section id="headlines">\n{headline(evaluation)}</section>\n'
+            f'<section id="length">\n<h2>{text(figures["length"].title)}</h2>\n{drawing(figures["length"])}</section>\n'
+            f"<section>\n<h2>Everything else</h2>\n{body}</section>\n</body>\n</html>\n")

@@ -77,8 +77,8 @@ void beyond_trained_length(const Analysis& analysis, const ArmResult& arm,
                                     grouped(analysis.trained_length)));
     return;
   }
-  sentences.push_back(fmt::format("{} beyond the trained {} tokens, change of NLL in nats: {}. ({}.)",
-                                  arm.arm, grouped(analysis.trained_length), join_clauses(clauses),
+  sentences.push_back(fmt::format("{} beyond the trained {} tokens, change of NLL in nats: {} ({}).", arm.arm,
+                                  grouped(analysis.trained_length), join_clauses(clauses),
                                   scope(analysis, arm.seeds.size())));
 }
 

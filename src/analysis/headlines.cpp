@@ -130,9 +130,11 @@ std::string pairs_text(const Analysis& analysis, size_t most_clauses) {
   if (std::any_of(pairs.begin(), pairs.end(), lacks_seeds)) {
     size_t seeds = kMostFlips;  // the fewest of a pair
     for (const Comparison& pair : pairs) seeds = std::min(seeds, pair.seeds.size());
-    reason = fmt::format(" there are not enough seeds for a verdict ({}; {} {} {})", seeds,
-                         count_of(static_cast<int64_t>(all.size()), "comparison"),
-                         all.size() == 1 ? "takes" : "take", seeds_needed(all.size()));
+    const auto family = static_cast<int64_t>(all.size());
+    reason =
+        fmt::format(", {} {} not enough for a verdict ({} {} {})",
+                    count_of(static_cast<int64_t>(seeds), "seed"), seeds == 1 ? "is" : "are",
+                    count_of(family, "comparison"), family == 1 ? "takes" : "take", seeds_needed(all.size()));
   }
   std::vector<std::string> clauses;
   for (const Comparison& pair : pairs) clauses.push_back(pair_clause(pair));

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Draws reports of examples and reads them again: well-formed, self-contained, escaped, complete; errors are one line.
+"""Draws reports of examples and reads them again: well-formed, self-contained, escaped, complete, headlines first
+and the rest folded; errors are one line.
 
 Usage: report_test.py EXAMPLE_PROGRAM SCRIPT PYTHON        PYTHON: the one that draws reports. Exit 77: it has no matplotlib.
 """
@@ -23,15 +24,19 @@ class Page(html.parser.HTMLParser):
     def __init__(self, source):
         super().__init__()
         self.open, self.text, self.images, self.ids, self.links, self.tags = [], [], [], [], [], set()
+        self.shown = []  # text outside <details>
+        self.folded = set()  # ids inside <details>
         self.feed(source)
         self.close()
         assert not self.open, f"left open: {self.open}"
-        self.text = " ".join("".join(self.text).split())
+        self.text, self.shown = normal("".join(self.text)), normal("".join(self.shown))
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
         attributes = dict(attrs)
-        self.ids += [attributes["id"]] if "id" in attributes else []
+        if "id" in attributes:
+            self.ids.append(attributes["id"])
+            self.folded |= {attributes["id"]} if "details" in self.open else set()
         for key, value in attributes.items():
             assert not key.startswith("on"), f"a script in <{tag} {key}>"
             if key in ("href", "src"):
@@ -46,6 +51,12 @@ class Page(html.parser.HTMLParser):
     def handle_data(self, data):
         if self.open and self.open[-1] != "style":
             self.text.append(data)
+            self.shown += [data] if "details" not in self.open or "summary" in self.open else []
+
+
+def normal(text):
+    """Spaces and minus signs as evaluation.json has them."""
+    return " ".join(text.split()).replace("−", "-")
 
 
 def report(script, python, *arguments):
@@ -59,7 +70,7 @@ def draw(script, python, folder, *arguments):
     page = Page(source)
     assert page.tags.isdisjoint({"script", "iframe", "link", "object", "embed"}), page.tags
     assert "http:" not in source and "https:" not in source and "@import" not in source
-    assert page.links and all(link.startswith("#") and link[1:] in page.ids for link in page.links), page.links
+    assert all(link.startswith("#") and link[1:] in page.ids for link in page.links), page.links
     for image in page.images:
         kind, data = image.split(",", 1)
         assert kind == "data:image/svg+xml;base64", kind
@@ -72,13 +83,19 @@ def check_example(example, script, python, folder, seeds, documents):
     subprocess.run([example, folder, str(seeds), str(documents)], check=True)
     page = draw(script, python, folder)
     evaluation = json.loads((folder / "evaluation-1" / "evaluation.json").read_text(encoding="utf-8"))
-    for section in ("findings", "length", "control", "results", "comparisons", "edges", "decay", "costs", "training",
-                    "protocol", "configuration"):
-        assert section in page.ids, section
+    for section in ("findings", "control", "results", "comparisons", "edges", "decay", "costs", "training", "protocol",
+                    "configuration"):
+        assert section in page.folded, section
+    for section in ("headlines", "length"):
+        assert section in page.ids and section not in page.folded, section
+    headlines = evaluation["headlines"]
+    for sentence in [headline["text"] for headline in headlines["arms"]] + [headlines["between_arms"], headlines["scope"]]:
+        assert sentence and normal(sentence) in page.shown, sentence
+    assert normal(evaluation["findings"][-1]) not in page.shown
     assert len(page.images) == 5, len(page.images)
     assert NAME in page.text and "<script>alert(1)</script>" in page.text
     for sentence in evaluation["findings"]:
-        assert " ".join(sentence.split()) in page.text, sentence
+        assert normal(sentence) in page.text, sentence
     rse = next(arm for arm in evaluation["arms"] if arm["arm"] == "rse")
     for row in rse["results"]:
         assert f"{row['nll']['mean']:.4f}" in page.text, row["nll"]
@@ -100,6 +117,17 @@ def check_without(script, python, folder):
     for sentence in ("no metrics.jsonl", "The control was not evaluated", "No arm has a decay"):
         assert sentence in page.text, sentence
     assert len(page.images) == 2, len(page.images)
+
+
+def check_before_headlines(script, python, folder):
+    """An evaluation that is older than its headlines shows every finding in their place."""
+    path = folder / "evaluation-1" / "evaluation.json"
+    evaluation = json.loads(path.read_text(encoding="utf-8"))
+    del evaluation["headlines"]
+    path.write_text(json.dumps(evaluation), encoding="utf-8")
+    page = draw(script, python, folder)
+    for sentence in evaluation["findings"]:
+        assert normal(sentence) in page.shown, sentence
 
 
 def check_errors(script, python, folder):
@@ -146,6 +174,7 @@ def main(example, script, python):
         assert len(list(figures.glob("*.pdf"))) == 5 and len(list(figures.glob("*.png"))) == 5
         check_errors(script, python, root / "one")
         check_without(script, python, root / "one")
+        check_before_headlines(script, python, root / "three")
     return 0
 
 

@@ -92,7 +92,7 @@ TEST(TerminalSummary, SaysWhatMattersOfEveryArm) {
   EXPECT_THAT(text, HasSubstr("Against the control (attention only within 3 tokens) at 16,384 tokens: rope "
                               "is worse (+2.0"));
   EXPECT_THAT(text, HasSubstr("rse is better (-0.05"));
-  EXPECT_THAT(text, HasSubstr("Between arms at 16,384 tokens there are not enough seeds for a verdict (5; 18 "
+  EXPECT_THAT(text, HasSubstr("Between arms at 16,384 tokens, 5 seeds are not enough for a verdict (18 "
                               "comparisons take 10): rope minus rse +2.1"));
   EXPECT_THAT(text, HasSubstr("learned is still on the unigram plateau, so its numbers say nothing"));
   EXPECT_THAT(text, HasSubstr("There are 5 seeds: where seeds differ more than documents"));
@@ -108,7 +108,7 @@ TEST(TerminalSummary, NamesVerdictsOfEnoughSeeds) {
   EXPECT_THAT(seven, HasSubstr("rse holds (+0.0000 [+0.0000, +0.0000])"));
   EXPECT_THAT(seven, HasSubstr("rse shows no difference (+0.0000"));
   const std::string one = unwrapped(terminal_summary(example(arms, 1, {512, 1024}, false)));
-  EXPECT_THAT(one, HasSubstr("there are not enough seeds for a verdict (1; 2 comparisons take 7)"));
+  EXPECT_THAT(one, HasSubstr("1 seed is not enough for a verdict (2 comparisons take 7)"));
   EXPECT_THAT(one, HasSubstr("No control was evaluated"));
   EXPECT_THAT(one, HasSubstr("There is one seed per arm"));
   EXPECT_THAT(one, Not(HasSubstr("is better than")));
