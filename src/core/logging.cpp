@@ -66,8 +66,6 @@ void add_log_file(const std::filesystem::path& path) {
   spdlog::default_logger()->sinks().push_back(sink);
 }
 
-bool stderr_is_terminal() { return ::isatty(STDERR_FILENO) == 1; }
-
 double now_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -100,7 +98,7 @@ ProgressBar::ProgressBar(std::string title, uint64_t total, std::string unit)
       total_(total),
       start_(now_seconds()),
       last_drawn_(start_),
-      terminal_(stderr_is_terminal()) {}
+      terminal_(::isatty(STDERR_FILENO) == 1) {}
 
 ProgressBar::~ProgressBar() { finish(); }
 

@@ -15,9 +15,6 @@ void init_logging(const std::string& level);
 // Messages also go to `path` (appended), from now on.
 void add_log_file(const std::filesystem::path& path);
 
-// True where stderr is a terminal.
-bool stderr_is_terminal();
-
 // "1h02m03s", "4m05s", "12s"; "?" for negative or non-finite.
 std::string format_duration(double seconds);
 

@@ -183,8 +183,8 @@ void RunSettings::bind(ConfigBinder& b) {
   if (!b.reading()) return;
   if (train.batch_size > std::numeric_limits<int32_t>::max() / data.seq_len) {
     throw_user_error(
-        "{}: train.batch_size: '{}': expected at most {}, so that a batch of data.seq_len {} has below 2^31 "
-        "tokens",
+        "{}: train.batch_size: '{}': expected at most {}, "
+        "so that a batch of data.seq_len {} has fewer than 2^31 tokens",
         b.where("train"), train.batch_size, std::numeric_limits<int32_t>::max() / data.seq_len, data.seq_len);
   }
 }

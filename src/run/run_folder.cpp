@@ -21,8 +21,8 @@ void refuse_existing_run(const fs::path& folder) {
   for (const char* name : {"config.yaml", "metrics.jsonl", "checkpoints", "summary.json"}) {
     if (fs::exists(folder / name)) {
       throw_user_error(
-          "run folder {} already holds a run ({}): go on with it by --resume, or pass a new folder with "
-          "--output",
+          "run folder {} already holds a run ({}): "
+          "go on with it by --resume, or pass a new folder with --output",
           folder.string(), name);
     }
   }
@@ -70,8 +70,7 @@ void RunLock::require_held() const {
     return;
   }
   throw_user_error(
-      "run folder {} was removed, moved or replaced while it was trained in: nothing more is "
-      "written",
+      "run folder {} was removed, moved or replaced while it was trained in: nothing more is written",
       path_.parent_path().string());
 }
 
