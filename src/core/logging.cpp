@@ -17,8 +17,8 @@
 namespace rse {
 namespace {
 
-// spdlog's own file sink does not notice a full disk before a buffer's worth of messages is lost. Here a
-// message is in the file when the call returns, or the call throws.
+// A log file that notices a full disk. spdlog's own file sink loses a buffer's worth of messages before it
+// does; here a message is in the file when the call returns, or the call throws.
 class LogFile : public spdlog::sinks::base_sink<std::mutex> {
  public:
   explicit LogFile(const std::filesystem::path& path)
@@ -132,7 +132,7 @@ void ProgressBar::draw(bool last) {
                        format_duration(rate > 0 ? (total_ - std::min(total_, done_)) / rate : -1));
   }
   line = terminal_ ? "\r\033[K" + line + (last ? "\n" : "") : line + "\n";
-  std::fputs(line.c_str(), stderr);  // unlike fmt::print, never throws: destructors draw, too
+  std::fputs(line.c_str(), stderr);  // unlike fmt::print it never throws, and destructors draw too
 }
 
 }  // namespace rse
