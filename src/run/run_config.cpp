@@ -29,7 +29,8 @@ constexpr KeyRule kChangesSchedule{
     .resume_may_change = true,
     .resume_price = "the schedule is a function of it, so learning rates differ from here on"};
 
-// Every leaf of an arm's override as "a.b=c"; a key that would make arms unequal is an error.
+// Appends every leaf of an arm's override as "a.b=c". A key that would make the comparison unfair is an
+// error.
 void collect_overrides(const ConfigNode& node, const std::string& arm, const std::string& path,
                        std::vector<std::string>& out) {
   if (node.kind == ConfigNode::Kind::kMap) {
@@ -132,8 +133,8 @@ void TrainConfig::bind(ConfigBinder& b) {
   b.field("clip_norm", clip_norm, between(0.0, 1e12));
   b.choice("precision", precision, precision_names());
   b.choice("device", device, device_choice_names(), kChangesLastBits);
-  b.field("threads", threads, between<int64_t>(0, 1024),
-          kChangesLastBits);  // with 2048, LibTorch's OpenMP overruns a stack
+  // With 2048 threads, LibTorch's OpenMP overruns a stack.
+  b.field("threads", threads, between<int64_t>(0, 1024), kChangesLastBits);
   b.field("deterministic", deterministic);
   b.field("peak_tflops", peak_tflops, between(0.0, 1e9), kChangesNothing);
   if (!b.reading()) return;

@@ -46,7 +46,7 @@ RunLock::RunLock(const fs::path& folder) : path_(fs::absolute(folder) / "run.loc
     const int code = errno;
     ::close(descriptor_);
     if (code != EWOULDBLOCK) throw_user_error("cannot lock {}: {}", path.string(), std::strerror(code));
-    std::string holder = read_file(path);  // empty for the moment between locking and writing
+    std::string holder = read_file(path);  // it is empty between locking and writing
     while (!holder.empty() && holder.back() == '\n') holder.pop_back();
     throw_user_error("run folder {} is in use by process {} ({}): expected no other process to train in it",
                      folder.string(), holder.empty() ? "(starting)" : holder, path.string());
