@@ -28,7 +28,7 @@ void add_tokenizer_options(CLI::App* command, TokenizerOptions& options) {
 }
 
 void add_encoding_options(CLI::App* command, EncodingOptions& options) {
-  command->add_option("--threads", options.threads, "0: one a core")->capture_default_str();
+  command->add_option("--threads", options.threads, "0: one per core")->capture_default_str();
   command->add_flag("--boundaries,!--no-boundaries", options.boundaries, "[CLS] and [SEP] around documents");
 }
 

@@ -28,7 +28,7 @@ void add_options(CLI::App& app, EvalCommand& command) {
   app.add_option("--first-pieces", command.first_pieces, "the first pieces of the file instead");
   app.add_option("--mask-seed", command.mask_seed, "of the targets (default: the run's validation.seed)");
   app.add_option("--batch-tokens", command.batch_tokens,
-                 "tokens a forward pass; memory and speed, not results");
+                 "tokens per forward pass; changes memory and speed, not results");
   app.add_option("--device", command.device, "auto, cpu or cuda");
   app.add_option("--precision", command.precision, "auto (the run's), float32 or bf16");
   app.add_option("--threads", command.threads, "0: as LibTorch chooses");

@@ -21,8 +21,8 @@ int main(int argc, char** argv) {
   const CLI::Option* resume =
       app.add_option("--resume", command.resume_from,
                      "go on with the run in PATH, a run folder or RUN/checkpoints/step-N "
-                     "(then --config may be left out; default: the run folder); with "
-                     "another --output it branches off")
+                     "(then --config may be left out; default: the run folder); "
+                     "with another --output it branches off")
           ->type_name("[PATH]")
           ->expected(0, 1);
   app.add_option("--device", command.device, "auto, cpu or cuda (default: train.device)");

@@ -1,4 +1,6 @@
-// Folders that appear complete or not at all.
+// Makes folders that appear complete or not at all.
+//
+// Invariant: nobody sees a folder of the final name before everything in it is on the disk.
 #pragma once
 
 #include <filesystem>

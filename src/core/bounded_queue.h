@@ -1,4 +1,7 @@
-// A queue between threads that holds at most `capacity` items: a fast producer waits for its consumer.
+// A queue between threads that holds at most `capacity` items, so that a fast producer waits for its
+// consumer.
+//
+// Order of calls: push() and pop() from any threads -> close(), after which what is left can be popped.
 #pragma once
 
 #include <condition_variable>
@@ -15,7 +18,7 @@ class BoundedQueue {
  public:
   explicit BoundedQueue(size_t capacity) : capacity_(capacity) {}
 
-  // Waits for room. False, and the item is dropped, once the queue is closed.
+  // Waits for room. Once the queue is closed, it drops the item and returns false.
   bool push(T item) {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return closed_ || items_.size() < capacity_; });
@@ -25,7 +28,7 @@ class BoundedQueue {
     return true;
   }
 
-  // Waits for an item. Empty once the queue is closed and drained.
+  // Waits for an item. Returns none once the queue is closed and empty.
   std::optional<T> pop() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return closed_ || !items_.empty(); });

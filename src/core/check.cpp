@@ -18,8 +18,8 @@ void assertion_failed(const char* expression, const char* file, int line, const 
 
 namespace {
 
-// One line on stderr, whatever a value in the message holds. A message that cannot be written is lost: there
-// is nobody left to tell.
+// Writes one line on stderr, whatever a value in the message holds. A message that cannot be written is lost,
+// because there is nobody left to tell.
 int report(const char* name, const char* kind, std::string_view message, int code) {
   std::string line = fmt::format("{}: {}: ", name, kind);
   for (const char c : message) {
@@ -30,7 +30,7 @@ int report(const char* name, const char* kind, std::string_view message, int cod
   return code;
 }
 
-// A file opened where a standard stream was closed would get that stream's text.
+// Opens /dev/null in place of closed standard streams: a file opened there would get that stream's text.
 void open_standard_streams() {
   for (int stream = 0; stream < 3; ++stream) {
     if (::fcntl(stream, F_GETFD) < 0 && errno == EBADF)
@@ -42,8 +42,8 @@ void open_standard_streams() {
 
 int run_program(const char* name, const std::function<int()>& body) {
   open_standard_streams();
-  // Who reads the output may go first (`| head`, `| tee` on Ctrl-C): then writing fails, and the work is
-  // saved.
+  // The reader of the output may end first (`| head`, `| tee` on Ctrl-C). Then writing fails, instead of
+  // killing the program before it has saved its work.
   std::signal(SIGPIPE, SIG_IGN);
   try {
     const int code = body();
@@ -52,7 +52,7 @@ int run_program(const char* name, const std::function<int()>& body) {
     return code;
   } catch (const UserError& error) {
     return report(name, "error", error.what(), kExitUserError);
-  } catch (const std::system_error& error) {  // std::filesystem's among them: they name the path
+  } catch (const std::system_error& error) {  // std::filesystem's errors are among them and name the path
     return report(name, "error", error.what(), kExitUserError);
   } catch (const Interrupted& stop) {
     return report(name, "stopped", stop.what(), kExitInterrupted);

@@ -1,9 +1,10 @@
-// Errors, in two kinds that never mix, and the end that a user asked for.
+// Errors are of two kinds that never mix; a third exception is the end that a user asked for.
 //
-// UserError: bad input (configuration, file, flag, shape). One line that names the file, the key or line,
-// the value and what was expected. Programs end with exit code 2.
-// RSE_ASSERT: a bug of ours. Throws std::logic_error with file and line. Programs end with exit code 1.
-// Interrupted: no error; SIGINT or SIGTERM asked the program to stop, and it did so in good order
+// UserError means bad input (configuration, file, flag, shape). Its message is one line that names the file,
+// the key or line, the value and what was expected. Programs end with exit code 2.
+// RSE_ASSERT states what only a bug of ours can break. It throws std::logic_error with file and line, and
+// programs end with exit code 1.
+// Interrupted is no error: SIGINT or SIGTERM asked the program to stop, and it did so in good order
 // (core/stop_signal.h). Programs end with exit code 3.
 // Libraries never call exit.
 #pragma once
@@ -49,12 +50,12 @@ inline constexpr int kExitFailure = 1;      // a bug, or a run that could not go
 inline constexpr int kExitUserError = 2;    // bad input
 inline constexpr int kExitInterrupted = 3;  // stopped in good order by SIGINT or SIGTERM
 
-// Runs a program's body: returns its exit code, and turns a UserError into "NAME: error: ..." on stderr and
-// kExitUserError, Interrupted into "NAME: stopped: ..." and kExitInterrupted, any other exception into
-// kExitFailure.
+// Runs the body of a program and returns its exit code. A UserError becomes "NAME: error: ..." on stderr and
+// kExitUserError, Interrupted becomes "NAME: stopped: ..." and kExitInterrupted, and any other exception
+// becomes kExitFailure.
 int run_program(const char* name, const std::function<int()>& body);
 
-// The candidate nearest to `word` by edit distance, or "" when none is near enough to be a misspelling.
+// The candidate nearest to `word` by edit distance, or "" where none is near enough to be a misspelling.
 std::string nearest_word(const std::string& word, const std::vector<std::string>& candidates);
 
 }  // namespace rse

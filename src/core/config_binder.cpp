@@ -7,7 +7,7 @@
 namespace rse {
 namespace {
 
-// Text as it is shown in messages: long ones are cut.
+// Text as messages show it: long text is cut.
 std::string cut(const std::string& text) { return text.size() > 60 ? text.substr(0, 57) + "..." : text; }
 
 std::string shown(const ConfigNode& node) {

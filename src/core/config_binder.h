@@ -1,4 +1,5 @@
-// Typed configuration: a struct lists its fields once, and from that list it is read, checked and dumped.
+// Typed configuration: a struct lists its keys once in bind(), and from that list it is read, checked and
+// dumped.
 //
 //   struct OptimizerConfig {
 //     double learning_rate = 1e-3;
@@ -8,11 +9,12 @@
 //   ConfigNode effective = dump_bound(config);              // every key with its value in effect
 //   KeyRules rules = key_rules_of<OptimizerConfig>();       // what may be done to each key
 //
-// The last argument of field(), choice() and group() is the key's rule (core/key_rules.h); that of a group
-// holds for every key below it.
+// Invariant: all keys that a struct binds are in its dump, which reads back to the same values. The last
+// argument of field(), choice() and group() is the key's rule (core/key_rules.h); that of a group holds for
+// every key below it.
 //
-// Errors are UserErrors: "FILE:LINE: a.b.c: 'value': expected ...". An unknown key names the nearest known
-// one.
+// Errors are UserErrors: "FILE:LINE: a.b.c: 'value': expected ...". The message of an unknown key names the
+// nearest known one.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +30,7 @@
 
 namespace rse {
 
-// The values a number may take: [low, high], or open at an end.
+// The values that a number may take: [low, high], where either end may be open.
 template <typename T>
 struct Range {
   T low = std::numeric_limits<T>::lowest();
@@ -81,7 +83,7 @@ class ConfigBinder {
     }
   }
 
-  // A nested struct with its own bind().
+  // A nested struct with a bind() of its own.
   template <typename T>
   void group(const char* key, T& nested, const KeyRule& rule = {}) {
     declare(key, path(key) + ".*", rule);
@@ -92,10 +94,10 @@ class ConfigBinder {
     for (const auto& [pattern, said] : inner.rules_.all()) rules_.add(pattern, said);
   }
 
-  // Keys beyond the bound ones are errors. Called by bind_config and group.
+  // Throws for a key that was not bound. bind_config() and group() call it.
   void finish() const;
 
-  // For checks that span fields, inside bind(): is this a read, and where was `key` written?
+  // For checks inside bind() that span fields: whether values are being read, and where `key` was written.
   bool reading() const { return node_ != nullptr; }
   std::string where(const char* key) const;
   std::string path(const char* key) const;
@@ -104,7 +106,7 @@ class ConfigBinder {
   KeyRules take_rules() { return std::move(rules_); }
 
  private:
-  // Every key is declared before it is looked up.
+  // Makes a key known, with its rule. Every key is declared before it is looked up.
   void declare(const char* key, std::string pattern, const KeyRule& rule);
   const ConfigNode* find(const char* key) const;
   const ConfigNode* enter(const char* key) const;

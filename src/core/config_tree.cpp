@@ -39,7 +39,7 @@ ConfigNode ConfigNode::take(std::string_view key) {
 
 namespace {
 
-// A longer one would be no YAML key any more once it is dumped with escapes: they have 1,024 characters.
+// A longer key might be no YAML key any more once it is dumped with escapes: YAML allows 1,024 characters.
 void check_key(const std::string& key, const std::string& where) {
   if (key.size() <= kMaxConfigKeyBytes) return;
   throw_user_error("{}: a key of {} bytes: expected at most {}", where, key.size(), kMaxConfigKeyBytes);
@@ -57,7 +57,7 @@ class TreeBuilder : public YAML::EventHandler {
     refuse_anchor(mark, anchor);
     add(mark, ConfigNode::Kind::kNull, "");
     if (stack_.empty() || stack_.back().node.kind != ConfigNode::Kind::kMap) return;
-    // An absent value's mark is that of whatever comes next; the key's line is meant.
+    // The parser marks an absent value with the place of whatever comes next, but the key's line is meant.
     stack_.back().node.entries.back().second.where = stack_.back().key_where;
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
@@ -173,7 +173,8 @@ ConfigNode parse_any(std::string_view text, const std::string& name) {
     throw_user_error("{}:{}: byte 0x{:02X}: expected YAML in UTF-8", name, line,
                      static_cast<unsigned char>(text[bad]));
   }
-  // yaml-cpp takes a quote that is never closed where the text ends in a line feed: a comment goes behind it.
+  // yaml-cpp accepts a quote that is never closed where the text ends in a line feed, so a comment follows
+  // it.
   std::istringstream stream(std::string(text) + (text.ends_with('\n') ? "#" : "\n#"));
   TreeBuilder builder(name);
   try {
@@ -187,8 +188,8 @@ ConfigNode parse_any(std::string_view text, const std::string& name) {
   return std::move(builder.root);
 }
 
-// What is not plain ASCII is quoted: yaml-cpp writes some control characters and separators so that it reads
-// something else back.
+// Text that is not plain ASCII is quoted, because yaml-cpp writes some control characters and separators in a
+// way that it reads back as something else.
 void emit_text(YAML::Emitter& out, const std::string& text) {
   const bool plain = std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7F; });
   if (!plain) out << YAML::DoubleQuoted;

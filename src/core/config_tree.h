@@ -1,9 +1,11 @@
-// A configuration as read: a tree of scalars, lists and maps, each knowing where it was written.
+// A configuration as it was read: a tree of scalars, lists and maps, each of which knows where it was
+// written.
 //
-// Order of calls: read_config_tree(file) -> merge overrides (arms) -> set_config_value() for --set -> bind
-// into typed structs (config_binder.h). After that nobody looks up strings. Invariants: map keys are unique;
-// anchors, aliases, tags and NUL bytes are refused; at most kMaxConfigBytes, kMaxConfigDepth,
-// kMaxConfigKeyBytes and kMaxConfigValues. Errors are UserErrors that begin with "FILE:LINE:".
+// Order of calls: read_config_tree(file) -> merge_config() for the overrides of arms -> set_config_value()
+// for --set -> bind_config() into typed structs (core/config_binder.h). After that nobody looks up strings.
+// Invariants: map keys are unique; anchors, aliases, tags and NUL bytes are refused; a tree is within
+// kMaxConfigBytes, kMaxConfigDepth, kMaxConfigKeyBytes and kMaxConfigValues. Errors are UserErrors that begin
+// with "FILE:LINE:".
 #pragma once
 
 #include <filesystem>
@@ -20,7 +22,7 @@ inline constexpr size_t kMaxConfigKeyBytes = 128;
 inline constexpr int kMaxConfigValues = 10000;  // a map's keys are searched one by one
 
 struct ConfigNode {
-  ConfigNode() {}  // not constexpr, or clang 14 looks into `entries` before its pairs are complete
+  ConfigNode() {}  // not defaulted: clang 14 would look into `entries` before its pairs are complete
   enum class Kind { kNull, kScalar, kList, kMap };
   Kind kind = Kind::kNull;
   std::string scalar;
@@ -31,12 +33,12 @@ struct ConfigNode {
   // The entry's value, or nullptr.
   const ConfigNode* find(std::string_view key) const;
   ConfigNode* find(std::string_view key);
-  // Removes the entry and returns its value; kNull when absent.
+  // Removes the entry and returns its value; kNull where there is none.
   ConfigNode take(std::string_view key);
 };
 
-// Parses YAML text; `name` stands for the file in messages. An empty text is an empty map; any other
-// document that is not a map is an error.
+// Parses YAML text; `name` stands for the file in messages. An empty text is an empty map; every other
+// document must be a map.
 ConfigNode parse_config(std::string_view text, const std::string& name);
 
 ConfigNode read_config_tree(const std::filesystem::path& path);
@@ -44,14 +46,14 @@ ConfigNode read_config_tree(const std::filesystem::path& path);
 // `over` wins; maps merge key by key, everything else is replaced.
 void merge_config(ConfigNode& base, const ConfigNode& over);
 
-// Applies one "--set a.b=c": c is parsed as YAML (so lists work), intermediate maps are made.
+// Applies one "--set a.b=c": c is parsed as YAML, so that lists work, and maps on the way are made.
 void set_config_value(ConfigNode& root, const std::string& assignment);
 
 // YAML text that parse_config reads back to the same tree (Unicode's noncharacters become U+FFFD).
 std::string dump_config(const ConfigNode& root);
 
-// "a.yaml" as given if it exists; otherwise the shipped configuration of that name: beside the sources this
-// program was built from, or installed with it. UserError lists the places looked at.
+// The file `name` if it exists; otherwise the shipped configuration of that name, beside the sources that
+// this program was built from, or installed with it. The UserError lists the places that were looked at.
 std::filesystem::path find_config(const std::string& name);
 
 }  // namespace rse

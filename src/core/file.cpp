@@ -15,7 +15,7 @@
 namespace rse {
 namespace {
 
-// Between a file's name and the process that writes its temporary neighbour.
+// Stands between a file's name and the number of the process that writes its temporary file.
 constexpr const char* kTemporaryMark = ".tmp.";
 
 [[noreturn]] void fail(const char* action, const std::filesystem::path& path) {

@@ -1,6 +1,6 @@
-// Files: whole-file reads, read-only mappings, and writes that appear complete or not at all.
+// Reads files whole, maps them read-only, and writes files that appear complete or not at all.
 //
-// Every function throws UserError naming the path and the system's reason.
+// Every function throws a UserError that names the path and the system's reason.
 #pragma once
 
 #include <cstddef>
@@ -12,13 +12,13 @@
 
 namespace rse {
 
-// The file's bytes. A directory or an unreadable file is a UserError.
+// Returns the file's bytes. A folder or an unreadable file is a UserError.
 std::string read_file(const std::filesystem::path& path);
 
-// Writes `content` to a temporary neighbour, syncs it, renames it over `path`.
+// Writes `content` to a temporary file beside `path`, syncs it and renames it over `path`.
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
-// True for the name of a temporary neighbour, as AtomicFile makes it.
+// True for the name of a temporary file as AtomicFile makes it.
 bool is_temporary_name(const std::string& name);
 
 // Copies a regular file, or only its first `bytes` bytes (UserError where it is shorter), completely or not
@@ -29,13 +29,13 @@ void copy_file_atomically(const std::filesystem::path& from, const std::filesyst
 // Flushes a directory's entries (after renames in it) to disk.
 void sync_directory(const std::filesystem::path& directory);
 
-// Removes a file, or a folder and everything in it (links are removed, not followed). A path that does not
-// exist is fine. By hand because std::filesystem::remove_all crashes in programs that link LibTorch:
-// libtorch.so exports a copy built against another libstdc++.
+// Removes a file, or a folder and everything in it (links are removed, not followed). The path need not
+// exist. This does not use std::filesystem::remove_all, which crashes in programs that link LibTorch, because
+// libtorch.so exports a copy of it that was built against another libstdc++.
 void remove_tree(const std::filesystem::path& path);
 
-// A file being written under a temporary name beside `path`. commit() syncs and renames; destruction
-// without commit() removes the temporary file, so nothing half-written stays.
+// A file that is being written under a temporary name beside `path`. commit() syncs and renames it; without
+// commit() the destructor removes the temporary file, so that nothing half-written stays.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);
@@ -44,7 +44,7 @@ class AtomicFile {
   AtomicFile& operator=(const AtomicFile&) = delete;
 
   void write(const void* data, size_t size);
-  // Overwrites `size` bytes at `offset` (a header filled in last); the end of file stays the write position.
+  // Overwrites `size` bytes at `offset` (for a header that is filled in last). write() goes on at the end.
   void write_at(size_t offset, const void* data, size_t size);
   size_t position() const { return position_; }
   void commit();

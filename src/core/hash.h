@@ -1,6 +1,6 @@
-// 64-bit content hashes and checksums: XXH64 (Yann Collet's published algorithm and test vectors). Guards
-// against damage and mix-ups, not against an adversary. By hand because libxxhash is not on every machine
-// this project supports.
+// 64-bit hashes and checksums of content: XXH64 (Yann Collet's published algorithm and test vectors). They
+// guard against damage and mix-ups, not against an adversary. The algorithm is written here because libxxhash
+// is not on every machine that this project supports.
 #pragma once
 
 #include <cstddef>

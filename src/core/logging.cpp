@@ -17,8 +17,8 @@
 namespace rse {
 namespace {
 
-// spdlog's own file sink does not notice a full disk before a buffer's worth of messages is lost. Here a
-// message is in the file when the call returns, or the call throws.
+// A log file that notices a full disk. spdlog's own file sink loses a buffer's worth of messages before it
+// does; here a message is in the file when the call returns, or the call throws.
 class LogFile : public spdlog::sinks::base_sink<std::mutex> {
  public:
   explicit LogFile(const std::filesystem::path& path)
@@ -66,8 +66,6 @@ void add_log_file(const std::filesystem::path& path) {
   spdlog::default_logger()->sinks().push_back(sink);
 }
 
-bool stderr_is_terminal() { return ::isatty(STDERR_FILENO) == 1; }
-
 double now_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -100,7 +98,7 @@ ProgressBar::ProgressBar(std::string title, uint64_t total, std::string unit)
       total_(total),
       start_(now_seconds()),
       last_drawn_(start_),
-      terminal_(stderr_is_terminal()) {}
+      terminal_(::isatty(STDERR_FILENO) == 1) {}
 
 ProgressBar::~ProgressBar() { finish(); }
 
@@ -134,7 +132,7 @@ void ProgressBar::draw(bool last) {
                        format_duration(rate > 0 ? (total_ - std::min(total_, done_)) / rate : -1));
   }
   line = terminal_ ? "\r\033[K" + line + (last ? "\n" : "") : line + "\n";
-  std::fputs(line.c_str(), stderr);  // unlike fmt::print, never throws: destructors draw, too
+  std::fputs(line.c_str(), stderr);  // unlike fmt::print it never throws, and destructors draw too
 }
 
 }  // namespace rse

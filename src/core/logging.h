@@ -1,6 +1,7 @@
-// Logging through spdlog, and progress for a person at a terminal or a log file.
+// Logging through spdlog, progress bars, and numbers as people read them.
 //
-// Order of calls: init_logging() once in a program; then spdlog::info(...) and friends anywhere.
+// Order of calls: a program calls init_logging() once; then spdlog::info(...) and its like may be called
+// anywhere.
 #pragma once
 
 #include <cstdint>
@@ -9,14 +10,11 @@
 
 namespace rse {
 
-// level: trace, debug, info, warn, error (UserError names these for any other). Messages go to stderr.
+// level: trace, debug, info, warn or error; any other is a UserError. Messages go to stderr.
 void init_logging(const std::string& level);
 
-// Messages also go to `path` (appended), from now on.
+// From now on messages are also appended to `path`.
 void add_log_file(const std::filesystem::path& path);
-
-// True where stderr is a terminal.
-bool stderr_is_terminal();
 
 // "1h02m03s", "4m05s", "12s"; "?" for negative or non-finite.
 std::string format_duration(double seconds);
@@ -27,10 +25,11 @@ std::string format_count(double value);
 // "1.2 GiB" (powers of 1024).
 std::string format_bytes(double bytes);
 
-// A bar with ETA that redraws on a terminal; elsewhere a plain line every ten seconds and one at the end.
+// Shows progress: a bar with the time left where stderr is a terminal, elsewhere a plain line every ten
+// seconds and one at the end.
 class ProgressBar {
  public:
-  // total: units of work, 0 if unknown (then counts without a bar).
+  // total: units of work; 0 where it is unknown, and counts are shown without a bar.
   ProgressBar(std::string title, uint64_t total, std::string unit);
   ~ProgressBar();  // finishes the line
   void update(uint64_t done);

@@ -20,7 +20,7 @@ NewFolder::NewFolder(const std::filesystem::path& path) {
       sync_directory(folder.parent_path());
       continue;
     }
-    // A parent that is there may fail for other reasons than that it exists: what it is counts.
+    // mkdir may fail for other reasons on a parent that exists, so what counts is whether it is a folder.
     const int code = errno;
     struct stat status {};
     if (::stat(folder.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) continue;
@@ -31,7 +31,7 @@ NewFolder::NewFolder(const std::filesystem::path& path) {
 }
 
 NewFolder::~NewFolder() {
-  // Fails where a folder is not empty, as it should.
+  // rmdir fails where a folder is not empty, as it should.
   for (auto made = made_.rbegin(); made != made_.rend(); ++made) ::rmdir(made->c_str());
 }
 

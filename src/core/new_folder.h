@@ -1,7 +1,7 @@
-// A folder for output, made where it is missing.
+// A folder for output, made and synced where it is missing.
 //
-// Synced. Order of calls: NewFolder folder(path); write into it; folder.keep(). Without keep() the folders
-// that were made (parents too) are removed again where nothing lies in them.
+// Order of calls: NewFolder folder(path) -> write into it -> folder.keep(). Without keep() the folders that
+// were made, parents among them, are removed again where nothing lies in them.
 #pragma once
 
 #include <filesystem>

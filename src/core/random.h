@@ -10,10 +10,10 @@
 
 namespace rse {
 
-// Ten rounds of Philox4x32. Matches the published known-answer vectors (see the test).
+// Ten rounds of Philox4x32. It gives the published known-answer vectors (see the test).
 std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);
 
-// Mixes numbers into one 64-bit key (SplitMix64 finaliser; order matters).
+// Mixes numbers into one 64-bit key by the finaliser of SplitMix64. Their order matters.
 uint64_t mix_key(uint64_t a, uint64_t b);
 uint64_t mix_key(uint64_t a, uint64_t b, uint64_t c);
 uint64_t mix_key(uint64_t a, std::string_view name);

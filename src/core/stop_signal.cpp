@@ -10,7 +10,7 @@ namespace {
 std::atomic<int> first_signal{0};
 static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may not wait for a lock");
 
-// Calls async-signal-safe functions only: the signal may come in the middle of anything, in any thread.
+// It calls async-signal-safe functions only: the signal may come in the middle of anything, in any thread.
 void on_signal(int signal) {
   int none = 0;
   if (!first_signal.compare_exchange_strong(none, signal)) ::_exit(128 + signal);
@@ -22,7 +22,7 @@ StopSignal::StopSignal() {
   first_signal = 0;
   struct sigaction action {};
   action.sa_handler = on_signal;
-  action.sa_flags = SA_RESTART;  // reads and writes go on as if nothing had come
+  action.sa_flags = SA_RESTART;  // reads and writes go on as if no signal had come
   sigemptyset(&action.sa_mask);
   sigaction(SIGINT, &action, &previous_interrupt_);
   sigaction(SIGTERM, &action, &previous_terminate_);

@@ -1,8 +1,9 @@
-// SIGINT (Ctrl-C) and SIGTERM as a request to stop in good order: the first one is remembered, for a loop
-// that asks now and then and ends with Interrupted (core/check.h); a second one of either kind ends the
+// SIGINT (Ctrl-C) and SIGTERM as a request to stop in good order. The first one is remembered, for a loop
+// that asks now and then and ends with Interrupted (core/check.h). A second one of either kind ends the
 // process at once with exit code 128 + its number, as a kill would.
 //
-// Order of calls: StopSignal before the work that may be stopped -> received() in its loop. One at a time.
+// Order of calls: StopSignal before the work that may be stopped -> received() in its loop. Only one
+// StopSignal exists at a time.
 #pragma once
 
 #include <csignal>
@@ -12,7 +13,7 @@ namespace rse {
 class StopSignal {
  public:
   StopSignal();   // takes over both signals
-  ~StopSignal();  // the previous handlers again
+  ~StopSignal();  // puts the previous handlers back
   StopSignal(const StopSignal&) = delete;
   StopSignal& operator=(const StopSignal&) = delete;
 

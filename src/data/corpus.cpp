@@ -151,7 +151,7 @@ std::string CorpusReader::json_text(const std::string& line) const {
   try {
     object = nlohmann::json::parse(line);
   } catch (const nlohmann::json::parse_error& error) {
-    throw_user_error("{}: not JSON (at byte {} of the line): expected one object a line", where(),
+    throw_user_error("{}: not JSON (at byte {} of the line): expected one object per line", where(),
                      error.byte);
   } catch (const nlohmann::json::out_of_range&) {
     throw_user_error("{}: a number beyond the range of a double: expected one that fits", where());

@@ -129,7 +129,7 @@ class Pipeline {
 
 void check_encoding_options(const EncodingOptions& options) {
   if (options.threads < 0 || options.threads > kMostThreads) {
-    throw_user_error("{} threads: expected 0 (one a core) to {}", options.threads, kMostThreads);
+    throw_user_error("{} threads: expected 0 (one per core) to {}", options.threads, kMostThreads);
   }
 }
 

@@ -29,11 +29,6 @@ MaskDraw DocumentMask::draw(uint64_t offset, int64_t token) const {
   return {true, vocabulary_.first_ordinary_id + uniform_below(bits[2], ordinary)};
 }
 
-MaskDraw draw_mask(const MaskingConfig& config, const MaskingVocabulary& vocabulary, uint64_t seed,
-                   uint64_t epoch, uint64_t document, uint64_t offset, int64_t token) {
-  return DocumentMask(config, vocabulary, seed, epoch, document).draw(offset, token);
-}
-
 void append_masked(const TokenFile& file, const Piece& piece, const MaskingConfig& config, uint64_t seed,
                    uint64_t epoch, TokenBatch& batch) {
   const size_t first = batch.input_ids.size();

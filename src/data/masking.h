@@ -48,9 +48,6 @@ class DocumentMask {
   uint64_t key_;
 };
 
-MaskDraw draw_mask(const MaskingConfig& config, const MaskingVocabulary& vocabulary, uint64_t seed,
-                   uint64_t epoch, uint64_t document, uint64_t offset, int64_t token);
-
 // A run of tokens inside one document.
 struct Piece {
   uint64_t document = 0;

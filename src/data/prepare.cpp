@@ -68,8 +68,8 @@ std::unique_ptr<TokenFileWriter> encode_into(const std::filesystem::path& output
   bar.reset();
   writer->complete();
   report_skipped(reader);
-  spdlog::info("{}: {} documents, {} characters, {} tokens ({:.2f} characters a token), {}", output.string(),
-               totals.documents, totals.characters, totals.tokens,
+  spdlog::info("{}: {} documents, {} characters, {} tokens ({:.2f} characters per token), {}",
+               output.string(), totals.documents, totals.characters, totals.tokens,
                static_cast<double>(totals.characters) / static_cast<double>(totals.tokens),
                format_duration(now_seconds() - start));
   return writer;
@@ -133,7 +133,7 @@ std::string describe(const TokenFile& file, bool verify) {
   fmt::format_to(line, "file: {}\n", file.path().string());
   fmt::format_to(line, "documents: {}\n", file.documents());
   fmt::format_to(line, "tokens: {} ({} bytes each)\n", file.tokens(), file.token_width());
-  if (file.documents() > 0) fmt::format_to(line, "tokens a document: {} to {}\n", shortest, longest);
+  if (file.documents() > 0) fmt::format_to(line, "tokens per document: {} to {}\n", shortest, longest);
   fmt::format_to(line, "vocabulary: {} pieces\n", file.vocab_size());
   fmt::format_to(line, "unigram entropy: {:.4f} nats\n", file.unigram_entropy());
   fmt::format_to(line, "tokenizer: {} bytes, hash {}\n", file.tokenizer_model().size(),

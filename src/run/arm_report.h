@@ -1,4 +1,4 @@
-// What the model of an arm costs in a run of given settings: the bridge from a run's configuration to
+// The cost of an arm's model in a run of given settings. It leads from a run's configuration to
 // nn/model_report.h.
 #pragma once
 
@@ -9,10 +9,10 @@
 
 namespace rse {
 
-// What the model of an arm costs in a run of `settings`, one micro-batch at a time.
+// The cost of `encoder` in a run of `settings`, for one micro-batch at a time.
 ModelReport report_arm(const EncoderImpl& encoder, const RunSettings& settings);
 
-// Raw decay parameters of the model.
+// The number of raw decay parameters of the model.
 int64_t decay_parameters(const ModelReport& report);
 
 }  // namespace rse

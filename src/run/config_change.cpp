@@ -19,7 +19,7 @@ struct Leaf {
   KeyRule rule;
 };
 
-// arm: "arms.NAME.", or empty for the base settings.
+// Appends the leaves of `node`, the section `path`. arm: "arms.NAME.", or empty for the base settings.
 void collect_leaves(const ConfigNode& node, const std::string& arm, const std::string& path,
                     std::vector<Leaf>& out) {
   if (node.kind != ConfigNode::Kind::kMap) {

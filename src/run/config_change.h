@@ -1,4 +1,6 @@
-// What a changed configuration means for a run that goes on.
+// The keys in which two configurations differ, and what that means for a run that goes on.
+//
+// Order of calls: resolve_vocabulary() on both configurations -> config_changes() or check_config_changes().
 #pragma once
 
 #include <string>
@@ -8,13 +10,14 @@
 
 namespace rse {
 
-// A key with another value in effect. Keys of arms: "arms.NAME.model.width"; "arms": their names, in order.
+// A key with another value in effect. An arm's own keys are named "arms.NAME.model.width"; "arms" stands for
+// the names of the arms, in order.
 struct ConfigChange {
   std::string key, before, after;
-  KeyRule rule;  // of an arm's key: that of the key which it overrides
+  KeyRule rule;  // an arm's key has the rule of the key that it overrides
 };
 
-// Every key whose value in effect differs; both with resolve_vocabulary() applied.
+// Every key whose value in effect differs.
 std::vector<ConfigChange> config_changes(const RunConfig& before, const RunConfig& after);
 
 // UserError naming key, old and new value where a change would make the run another one. Returns the

@@ -62,7 +62,7 @@ DeviceDescription describe_device(const torch::Device& device, const TrainConfig
 StepClock::StepClock(const torch::Device& device) : device_(device) {
   start_seconds_ = now_seconds();
   if (!device.is_cuda()) return;
-  start_event_.emplace(device.type(), c10::EventFlag::BACKEND_DEFAULT);  // the flag that keeps times
+  start_event_.emplace(device.type(), c10::EventFlag::BACKEND_DEFAULT);  // this flag keeps times
   start_event_->record(at::accelerator::getCurrentStream(device.index()));
 }
 

@@ -1,4 +1,6 @@
-// The device of a run: choice, clock, memory and peak rate. CPU and CUDA behind the same calls.
+// The device of a run: its choice, clock, memory and peak rate, with the same calls for CPU and CUDA.
+//
+// Order of calls: configure_torch() -> resolve_device() -> everything else.
 #pragma once
 
 #include <c10/core/Event.h>
@@ -16,18 +18,20 @@ namespace rse {
 // absent. asked_by: the key or flag that made the choice ("train.device", "--device"), for the message.
 torch::Device resolve_device(DeviceChoice choice, const char* asked_by);
 
-// Sets LibTorch's threads (0: unchanged) and deterministic algorithms; before the first CUDA call.
+// Sets LibTorch's threads (0: unchanged) and its deterministic algorithms. It must come before the first CUDA
+// call.
 void configure_torch(const TrainConfig& config);
 
 struct DeviceDescription {
   std::string name;       // "NVIDIA H200", "CPU, 2 threads"
-  double peak_flops = 0;  // FLOP/s that MFU is measured against; 0: unknown
+  double peak_flops = 0;  // FLOP/s that MFU is relative to; 0: unknown
 };
 
-// peak_flops: config.peak_tflops where set, else the data sheet's for a known GPU in bf16.
+// peak_flops is config.peak_tflops where that is set, else the data sheet's for a known GPU in bf16.
 DeviceDescription describe_device(const torch::Device& device, const TrainConfig& config);
 
-// Time of one stretch of work on the device: events on the current stream (CUDA), or a monotonic clock (CPU).
+// Measures the time of one stretch of work on the device: by events on the current stream (CUDA), or by a
+// monotonic clock (CPU).
 class StepClock {
  public:
   explicit StepClock(const torch::Device& device);  // starts
@@ -41,8 +45,8 @@ class StepClock {
   std::optional<c10::Event> start_event_, stop_event_;
 };
 
-// Bytes of device memory that were needed at the peak beyond what was allocated at the start; -1 on the CPU,
-// where LibTorch does not count.
+// Measures how many bytes of device memory were allocated at the peak beyond those at the start; -1 on the
+// CPU, where LibTorch does not count.
 class PeakMemory {
  public:
   explicit PeakMemory(const torch::Device& device);  // starts
@@ -53,7 +57,7 @@ class PeakMemory {
   int64_t start_ = 0;
 };
 
-// Largest resident set of this process so far, bytes.
+// The largest resident set of this process so far, in bytes.
 int64_t process_peak_bytes();
 
 }  // namespace rse

@@ -39,7 +39,7 @@ CheckpointDisk checkpoint_disk(const RunSettings& settings, int64_t parameters) 
   const CheckpointConfig& config = settings.checkpoint;
   const int64_t steps = settings.train.steps;
   const int64_t every = config.every == 0 ? steps : config.every;
-  const int64_t saves = (steps + every - 1) / every + 1;  // one more where a signal stops the run
+  const int64_t saves = (steps + every - 1) / every + 1;  // a signal that stops the run saves one more
   return {3 * 4 * parameters, std::min(saves, config.keep + (config.keep_best ? 1 : 0) + 1)};
 }
 

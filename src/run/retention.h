@@ -1,8 +1,8 @@
-// Which checkpoints of a run stay, and what disk they need.
+// Decides which checkpoints of a run stay, and how much disk they need.
 //
-// The `keep` newest stay, and (keep_best) the one with the lowest validation NLL. Removal comes only after a
-// newer checkpoint is complete and synced, so at every moment at least one complete checkpoint exists once
-// the first was saved.
+// The `keep` newest stay, and with keep_best the one with the lowest validation NLL. Invariant: a checkpoint
+// is removed only after a newer one is complete and synced, so that at least one complete checkpoint exists
+// at every moment after the first was saved.
 #pragma once
 
 #include <cstdint>
@@ -13,21 +13,21 @@
 
 namespace rse {
 
-// Removes complete checkpoints under `run_folder` beyond the `keep` newest, but for step `best`.
+// Removes the complete checkpoints under `run_folder` but the `keep` newest and the one of step `best`.
 void remove_old_checkpoints(const std::filesystem::path& run_folder, int64_t keep,
                             std::optional<int64_t> best);
 
 // Removes what a killed process left in checkpoints/: folders without their mark, and temporary ones. Only
-// for the process that holds the run's lock.
+// the process that holds the run's lock may call it.
 void remove_unfinished_checkpoints(const std::filesystem::path& run_folder);
 
 struct CheckpointDisk {
-  int64_t each = 0;     // bytes of one checkpoint, about
-  int64_t at_once = 0;  // most checkpoints at one time, the one being written among them
+  int64_t each = 0;     // bytes of one checkpoint, approximately
+  int64_t at_once = 0;  // the most checkpoints at one time, counting the one that is being written
   int64_t total() const { return each * at_once; }
 };
 
-// parameters: of all replicas together. Weights and two moments in float32, and little else.
+// parameters: those of all replicas together. Each has a weight and two moments in float32.
 CheckpointDisk checkpoint_disk(const RunSettings& settings, int64_t parameters);
 
 // Bytes that a user without privileges can still write into `folder`, which need not exist yet.

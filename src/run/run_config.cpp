@@ -30,7 +30,8 @@ constexpr KeyRule kChangesSchedule{
     .resume_may_change = true,
     .resume_price = "the schedule is a function of it, so learning rates differ from here on"};
 
-// Every leaf of an arm's override as "a.b=c"; a key that would make arms unequal is an error.
+// Appends every leaf of an arm's override as "a.b=c". A key that would make the comparison unfair is an
+// error.
 void collect_overrides(const ConfigNode& node, const std::string& arm, const std::string& path,
                        std::vector<std::string>& out) {
   if (node.kind == ConfigNode::Kind::kMap) {
@@ -128,8 +129,8 @@ void TrainConfig::bind(ConfigBinder& b) {
   b.field("clip_norm", clip_norm, between(0.0, 1e12));
   b.choice("precision", precision, precision_names());
   b.choice("device", device, device_choice_names(), kChangesLastBits);
-  b.field("threads", threads, between<int64_t>(0, 1024),
-          kChangesLastBits);  // with 2048, LibTorch's OpenMP overruns a stack
+  // With 2048 threads, LibTorch's OpenMP overruns a stack.
+  b.field("threads", threads, between<int64_t>(0, 1024), kChangesLastBits);
   b.field("deterministic", deterministic);
   b.field("peak_tflops", peak_tflops, between(0.0, 1e9), kChangesNothing);
   if (!b.reading()) return;
@@ -179,8 +180,8 @@ void RunSettings::bind(ConfigBinder& b) {
   if (!b.reading()) return;
   if (train.batch_size > std::numeric_limits<int32_t>::max() / data.seq_len) {
     throw_user_error(
-        "{}: train.batch_size: '{}': expected at most {}, so that a batch of data.seq_len {} has below 2^31 "
-        "tokens",
+        "{}: train.batch_size: '{}': expected at most {}, "
+        "so that a batch of data.seq_len {} has fewer than 2^31 tokens",
         b.where("train"), train.batch_size, std::numeric_limits<int32_t>::max() / data.seq_len, data.seq_len);
   }
 }

@@ -1,4 +1,4 @@
-// A training run as configured: one YAML file, typed and checked.
+// The configuration of a training run: one YAML file, typed and checked.
 //
 // Sections: model (nn/model_config.h), data, train, validation, logging, checkpoint, output, and arms: a map
 // of NAME -> overrides. An arm is the base tree merged with its override, so that messages name the file and
@@ -25,22 +25,22 @@
 namespace rse {
 
 struct DataConfig {
-  std::string train;  // token files, relative to the current directory
-  std::string valid;
+  std::string train;  // token file, relative to the current folder
+  std::string valid;  // token file of held-out text
   int64_t seq_len = 512;
   Packing packing = Packing::kDocument;
-  int64_t min_tokens = 64;  // of a document's last, shorter sequence (packing: document)
+  int64_t min_tokens = 64;  // a document's last, shorter sequence has at least so many (packing: document)
   MaskingConfig mask;
   void bind(ConfigBinder& b);
 };
 
-// Of the optimizer (train/optimizer.h).
+// The settings of the optimizer (train/optimizer.h).
 struct AdamWOptions {
   double beta1 = 0.9;
   double beta2 = 0.98;
   double eps = 1e-8;
   double weight_decay = 0.01;
-  double clip_norm = 1.0;  // of all gradients together; 0: none
+  double clip_norm = 1.0;  // bound on the norm of all gradients together; 0: no clipping
 };
 
 enum class Precision { kFloat32, kBf16 };
@@ -50,8 +50,8 @@ const EnumNames<DeviceChoice>& device_choice_names();  // auto, cpu, cuda
 
 struct TrainConfig {
   int64_t steps = 1000;
-  int64_t batch_size = 64;   // sequences a micro-batch
-  int64_t accumulation = 1;  // micro-batches an update
+  int64_t batch_size = 64;   // sequences per micro-batch
+  int64_t accumulation = 1;  // micro-batches per update
   std::vector<int64_t> seeds = {1};
   double learning_rate = 1e-3;
   double decay_learning_rate = 2e-2;  // of the raw decays
@@ -60,13 +60,13 @@ struct TrainConfig {
   double eps = 1e-8;
   ScheduleShape schedule = ScheduleShape::kLinear;
   int64_t warmup_steps = 200;
-  double min_lr = 0.0;     // share of the peak learning rate that the schedule ends at
+  double min_lr = 0.0;     // the schedule ends at this share of the peak learning rate
   double clip_norm = 1.0;  // 0: no clipping
   Precision precision = Precision::kFloat32;
   DeviceChoice device = DeviceChoice::kAuto;
   int64_t threads = 0;  // 0: LibTorch's choice
   bool deterministic = false;
-  double peak_tflops = 0.0;  // for MFU; 0: the data sheet's for a known GPU in bf16, else MFU is unknown
+  double peak_tflops = 0.0;  // for MFU; 0: the data sheet's for a known GPU in bf16, else unknown
   void bind(ConfigBinder& b);
 
   Schedule schedule_of_run() const { return {schedule, warmup_steps, steps, min_lr}; }
@@ -76,12 +76,12 @@ struct TrainConfig {
 // Keys under `validation:`.
 struct ValidationConfig {
   int64_t every = 500;       // steps between validations; 0: at the end only
-  int64_t length = 0;        // window, in tokens; 0: data.seq_len
-  int64_t piece_tokens = 0;  // texts are trimmed to pieces of this size, a multiple of length; 0: length
-  int64_t pieces = 256;      // at most; 0: all
+  int64_t length = 0;        // tokens of a window; 0: data.seq_len
+  int64_t piece_tokens = 0;  // texts are cut into pieces of so many tokens, a multiple of length; 0: length
+  int64_t pieces = 256;      // at most so many pieces are used; 0: all
   int64_t seed = 0;          // of the targets
-  int64_t batch_tokens =
-      16384;  // tokens a forward pass, at least one piece; changes memory and speed, not results
+  // Tokens per forward pass, at least one piece. It changes memory and speed, not results.
+  int64_t batch_tokens = 16384;
   bool operator==(const ValidationConfig&) const = default;
   void bind(ConfigBinder& b);
 
@@ -95,14 +95,14 @@ struct LoggingConfig {
 };
 
 struct CheckpointConfig {
-  int64_t every = 500;  // steps; 0: at the end only
-  int64_t keep = 2;     // newest complete ones
-  bool keep_best =
-      true;  // and the one with the lowest validation NLL, of those saved in a step of validation
+  int64_t every = 500;  // steps between checkpoints; 0: at the end only
+  int64_t keep = 2;     // so many of the newest complete ones stay
+  // So does the one with the lowest validation NLL, of those that were saved in a step of validation.
+  bool keep_best = true;
   void bind(ConfigBinder& b);
 };
 
-// Everything but the arms.
+// Everything in a run's configuration but the arms.
 struct RunSettings {
   ModelConfig model;
   DataConfig data;
@@ -114,8 +114,8 @@ struct RunSettings {
   void bind(ConfigBinder& b);
 };
 
-// What may be done to each key of RunSettings: on resume, by an arm, between combined evaluations. Every key
-// that two configurations differ in is asked for here.
+// What may be done to each key of RunSettings: on resume, by an arm, between combined evaluations. Whoever
+// compares two configurations asks here.
 const KeyRules& run_key_rules();
 
 struct ArmConfig {
@@ -137,14 +137,15 @@ struct RunConfig {
   std::string dump() const;
 };
 
-// Finds NAME (find_config), applies `assignments` ("--set") to the base, merges the arms, checks.
+// Finds the file `name` (find_config()), applies `assignments` ("--set") to the base settings, merges the
+// arms and checks everything.
 RunConfig load_run_config(const std::string& name, const std::vector<std::string>& assignments);
 
-// The same from a tree that is already read; `source` names it.
+// The same from a tree that was read already; `source` names it.
 RunConfig make_run_config(ConfigNode tree, const std::filesystem::path& source);
 
 // Opens data.train or data.valid; `key` names it in messages. A missing file's message says how to make one.
-// Files of up to kVerifiedOnOpening bytes are compared with their checksums, larger ones by rse-data info
+// Files of up to kVerifiedOnOpening bytes are compared with their checksums; larger ones are by rse-data info
 // --verify only.
 inline constexpr uint64_t kVerifiedOnOpening = uint64_t{1} << 30;
 TokenFile open_token_file(const std::string& path, const char* key);

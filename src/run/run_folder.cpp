@@ -21,8 +21,8 @@ void refuse_existing_run(const fs::path& folder) {
   for (const char* name : {"config.yaml", "metrics.jsonl", "checkpoints", "summary.json"}) {
     if (fs::exists(folder / name)) {
       throw_user_error(
-          "run folder {} already holds a run ({}): go on with it by --resume, or pass a new folder with "
-          "--output",
+          "run folder {} already holds a run ({}): "
+          "go on with it by --resume, or pass a new folder with --output",
           folder.string(), name);
     }
   }
@@ -46,7 +46,7 @@ RunLock::RunLock(const fs::path& folder) : path_(fs::absolute(folder) / "run.loc
     const int code = errno;
     ::close(descriptor_);
     if (code != EWOULDBLOCK) throw_user_error("cannot lock {}: {}", path.string(), std::strerror(code));
-    std::string holder = read_file(path);  // empty for the moment between locking and writing
+    std::string holder = read_file(path);  // it is empty between locking and writing
     while (!holder.empty() && holder.back() == '\n') holder.pop_back();
     throw_user_error("run folder {} is in use by process {} ({}): expected no other process to train in it",
                      folder.string(), holder.empty() ? "(starting)" : holder, path.string());
@@ -70,8 +70,7 @@ void RunLock::require_held() const {
     return;
   }
   throw_user_error(
-      "run folder {} was removed, moved or replaced while it was trained in: nothing more is "
-      "written",
+      "run folder {} was removed, moved or replaced while it was trained in: nothing more is written",
       path_.parent_path().string());
 }
 

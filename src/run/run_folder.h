@@ -1,8 +1,8 @@
-// The folder of a run: who may write to it, and when.
+// The folder of a run: what it holds, who may write to it, and when.
 //
-//   config.yaml     the effective configuration     log.txt         what the terminal showed
+//   config.yaml     the configuration in effect     log.txt         what the terminal showed
 //   metrics.jsonl   what was measured               tensorboard/    the same for TensorBoard
-//   checkpoints/    step-N (run/checkpoint.h)     summary.json    once the run is finished
+//   checkpoints/    step-N (run/checkpoint.h)       summary.json    once the run is finished
 //   run.lock        held by the process that trains
 //
 // Invariants: config.yaml is there from the start of a run, and a folder that holds a run is written to only
@@ -17,11 +17,11 @@ namespace rse {
 // UserError naming --resume where `folder` holds a run: such a folder is never overwritten.
 void refuse_existing_run(const std::filesystem::path& folder);
 
-// UserError where `folder` holds no run, or is a checkpoint.
+// UserError where `folder` holds no run or is a checkpoint.
 void require_run(const std::filesystem::path& folder);
 
-// One process's right to write into a run folder: an exclusive lock on run.lock, which the kernel gives back
-// when the process ends, however it ends.
+// The right of one process to write into a run folder: an exclusive lock on run.lock, which the kernel
+// releases when the process ends, however it ends.
 class RunLock {
  public:
   // UserError naming the process that holds the lock already.
@@ -39,7 +39,7 @@ class RunLock {
   int descriptor_ = -1;
 };
 
-// Removes what a killed process left half-written. Only under the lock.
+// Removes what a killed process left half-written. The caller holds the lock.
 void remove_leftovers(const std::filesystem::path& folder);
 
 }  // namespace rse

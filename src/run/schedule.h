@@ -1,4 +1,4 @@
-// The learning-rate schedule, a pure function of the step: linear warm-up, then linear or cosine decay.
+// The learning-rate schedule: linear warm-up, then linear or cosine decay. It is a pure function of the step.
 #pragma once
 
 #include <cstdint>
@@ -14,11 +14,11 @@ struct Schedule {
   ScheduleShape shape = ScheduleShape::kLinear;
   int64_t warmup_steps = 0;
   int64_t steps = 1;       // updates of the whole run
-  double min_ratio = 0.0;  // of the peak rate, reached at the end
+  double min_ratio = 0.0;  // share of the peak rate that is reached at the end
 
-  // What the peak learning rate is multiplied by in update `step`, 0 <= step < steps. Warm-up: (step + 1) /
-  // warmup_steps. After it, with t = (step - warmup) / (steps - warmup): linear 1 - t, cosine (1 + cos(pi t))
-  // / 2, scaled onto [min_ratio, 1].
+  // The factor of the peak learning rate in update `step`, 0 <= step < steps. During warm-up it is
+  // (step + 1) / warmup_steps. After it, with t = (step - warmup_steps) / (steps - warmup_steps), it is 1 - t
+  // (linear) or (1 + cos(pi t)) / 2 (cosine), scaled onto [min_ratio, 1].
   double factor(int64_t step) const;
 };
 

@@ -37,7 +37,7 @@ TrainedRun open_checkpoint(const fs::path& folder, int64_t step) {
   run.checkpoint = checkpoint_folder(folder, step);
   verify_checkpoint(run.checkpoint);
   run.state = read_trainer_state(run.checkpoint);
-  const fs::path config = run.checkpoint / "config.yaml";  // the run folder's may be of a later step
+  const fs::path config = run.checkpoint / "config.yaml";  // the run folder's own may be of a later step
   run.configuration = read_file(config);
   run.config = make_run_config(parse_config(run.configuration, config.string()), config);
   const std::string tokenizer = read_file(run.checkpoint / "tokenizer.model");
@@ -57,7 +57,7 @@ TrainedRun open_trained_run(const fs::path& folder, std::optional<int64_t> step)
     try {
       return open_checkpoint(folder, chosen);
     } catch (const UserError&) {
-      // A run that trains makes newer checkpoints and removes this one: that is no error of the newest.
+      // A run that trains makes newer checkpoints and may have removed this one meanwhile: choose again.
       if (step || is_complete_checkpoint(checkpoint_folder(folder, chosen))) throw;
     }
   }

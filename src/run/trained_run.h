@@ -1,8 +1,8 @@
-// A finished or running training run, opened for reading: configuration, one complete checkpoint, and the
-// weights of any of its replicas (no optimizer).
+// A finished or running training run, opened for reading: its configuration, one complete checkpoint, and the
+// weights of any of its replicas, without the optimizer.
 //
 // Order of calls: open_trained_run() -> check_same_tokenizer() for every token file -> load_encoder(), one
-// replica at a time where memory is short. Nothing here writes.
+// replica at a time where memory is short. Invariant: nothing here writes.
 #pragma once
 
 #include <torch/torch.h>
@@ -25,27 +25,27 @@ namespace rse {
 struct TrainedRun {
   std::filesystem::path folder;
   std::filesystem::path checkpoint;
-  RunConfig config;           // of the checkpoint
+  RunConfig config;           // the configuration in the checkpoint
   std::string configuration;  // its text
   TrainerState state;
   uint64_t tokenizer_hash = 0;
-  // Weights by replica ("rse.seed1"), mapped: a run that goes on may remove the checkpoint meanwhile.
+  // Weights by replica ("rse.seed1"), mapped, because a run that goes on may remove the checkpoint meanwhile.
   std::map<std::string, std::shared_ptr<const MappedFile>> models;
 
   int64_t trained_length() const { return config.base.data.seq_len; }
 };
 
-// step: absent, the newest complete checkpoint, chosen again where the run removes it meanwhile. Every file
-// of the checkpoint is read and compared with its checksum. UserError naming the folder or file: no run
-// folder, no complete checkpoint (of that step), a damaged file.
+// Opens the checkpoint of `step`, or the newest complete one, which is chosen again where the run removes it
+// meanwhile. Every file of the checkpoint is read and compared with its checksum. UserError naming the folder
+// or the file: no run folder, no complete checkpoint (of that step), a damaged file.
 TrainedRun open_trained_run(const std::filesystem::path& folder, std::optional<int64_t> step);
 
 // UserError where `file` was made with another tokenizer than the run's.
 void check_same_tokenizer(const TrainedRun& run, const TokenFile& file);
 
-// `model`: the arm's, in which only settings without parameters of their own may have been changed; its
-// vocabulary is known. On `device`. UserError where the checkpoint has no such replica or its file does not
-// fit the model.
+// A replica's encoder with its trained weights, on `device`. model: that of the arm, its vocabulary known;
+// only settings without parameters of their own may have been changed in it. UserError where the checkpoint
+// has no such replica, or where its file does not fit the model.
 Encoder load_encoder(const TrainedRun& run, const std::string& arm, uint64_t seed, const ModelConfig& model,
                      const torch::Device& device);
 

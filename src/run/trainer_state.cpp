@@ -35,7 +35,8 @@ json to_json(const ReplicaState& replica) {
                {"recent_losses", counters.recent_losses},
                {"step_times_ms", counters.step_times_ms},
                {"peak_bytes", counters.peak_bytes}};
-  if (counters.validation_nll) item["validation_nll"] = *counters.validation_nll;  // null: not a number
+  if (counters.validation_nll)
+    item["validation_nll"] = *counters.validation_nll;  // JSON has null for what is not a number
   return item;
 }
 
@@ -102,7 +103,7 @@ TrainerState read_trainer_state(const std::filesystem::path& checkpoint) {
   }
   try {
     return state_from(parsed);
-  } catch (const std::exception& error) {  // of JSON, or of a fingerprint that is not a number
+  } catch (const std::exception& error) {  // JSON of another shape, or a fingerprint that is no number
     throw_user_error("{}: not a trainer state: {}", path.string(), error.what());
   }
 }

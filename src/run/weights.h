@@ -1,6 +1,7 @@
-// From safetensors files to the tensors of an encoder or an optimizer: checked in full before any changes.
+// Takes the tensors of an encoder or an optimizer from safetensors files.
 //
-// Order of calls: read_safetensors() -> expect_tensors() -> set_tensors().
+// Order of calls: read_safetensors() -> expect_tensors() -> set_tensors(). Invariant: everything is checked
+// before anything changes.
 #pragma once
 
 #include <torch/torch.h>
@@ -13,7 +14,7 @@
 
 namespace rse {
 
-// Parameters and buffers by name; they share the encoder's memory.
+// The encoder's parameters and buffers by name. They share the encoder's memory.
 NamedTensors weights_of(const EncoderImpl& encoder);
 
 // What `content` holds for `like`, in its order, on the CPU. UserError naming `path` where a tensor is

@@ -38,11 +38,11 @@ std::string try_arm(const ArmConfig& arm, const RunSettings& settings, const Ste
   }
   text += fmt::format("  tables             {}\n", format_bytes(static_cast<double>(cost->table_bytes)));
   text += fmt::format(
-      "  memory, estimated  {} of state (weights, gradients, moments) + {} of activations a micro-batch\n",
+      "  memory, estimated  {} of state (weights, gradients, moments) + {} of activations per micro-batch\n",
       format_bytes(static_cast<double>(cost->state_bytes)),
       format_bytes(static_cast<double>(cost->activation_bytes)));
   text +=
-      fmt::format("  FLOP a token       {} = {}\n", format_count(cost->flop_per_token), cost->flop_formula);
+      fmt::format("  FLOP per token     {} = {}\n", format_count(cost->flop_per_token), cost->flop_formula);
 
   const std::vector<DeviceBatch> micro = {to_device(batch.micro_batches.front(), device)};
   StepClock clock(device);
@@ -82,10 +82,11 @@ std::string dry_run(const RunConfig& config, const TokenFile& train_file, const 
       checkpoint_disk(base, parameters * static_cast<int64_t>(base.train.seeds.size()));
   text += fmt::format("the run: {} arms x {} seeds, {} steps\n", config.arms.size(), base.train.seeds.size(),
                       base.train.steps);
-  text += fmt::format("  data               {} sequences an epoch; {} validation pieces of {} tokens\n",
+  text += fmt::format("  data               {} sequences per epoch; {} validation pieces of {} tokens\n",
                       sequences.size(), validation.size(), validation.piece_tokens());
   text += fmt::format(
-      "  a step             {} tokens and {} targets an arm (first step), {} FLOP for all arms and seeds\n",
+      "  per step           {} tokens and {} targets for each arm (first step), "
+      "{} FLOP for all arms and seeds\n",
       batch.tokens, batch.targets, format_count(step_flop * seeds));
   text += fmt::format("  memory, estimated  {} for all arms and seeds together\n",
                       format_bytes(state * seeds + activations));

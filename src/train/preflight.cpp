@@ -63,8 +63,7 @@ void check_targets(const RunConfig& config, const TokenFile& valid_file) {
   if (expected < 1) {
     spdlog::warn(
         "data.mask.probability: '{}': an update has {:.2g} targets on average, or fewer: many will have none "
-        "and "
-        "learn nothing (their loss is written as 0)",
+        "and learn nothing (their loss is written as 0)",
         probability, expected);
   }
   const EvaluationSet set = make_validation_set(valid_file, base.validation, base.data.seq_len);

@@ -29,8 +29,8 @@ std::optional<double> mfu_of(double tokens_per_second, double flop_per_token, do
 
 std::string plateau_sentence(const ReplicaSummary& row, double unigram_entropy) {
   return fmt::format(
-      "{}, seed {}: validation NLL {:.3f} is not below {:g} times the unigram entropy {:.3f}: still on the "
-      "unigram plateau: says nothing about the method",
+      "{}, seed {}: validation NLL {:.3f} is not below {:g} times the unigram entropy {:.3f}: the model "
+      "is still on the unigram plateau, which says nothing about the method",
       row.arm, row.seed, row.validation_nll, kPlateauShare, unigram_entropy);
 }
 
@@ -96,8 +96,8 @@ void log_run_header(const RunConfig& config, const DeviceDescription& device, co
   log_token_file("data.train", train_file);
   log_token_file("data.valid", valid_file);
   spdlog::info(
-      "seeds {}; {} steps of {} x {} sequences of up to {} tokens; arms advance interleaved, their order "
-      "rotates",
+      "seeds {}; {} steps of {} x {} sequences of up to {} tokens; "
+      "arms advance interleaved, and their order rotates",
       fmt::join(config.base.train.seeds, ", "), config.base.train.steps, config.base.train.accumulation,
       config.base.train.batch_size, config.base.data.seq_len);
   for (Replica* replica : replicas) {
@@ -109,7 +109,7 @@ void log_run_header(const RunConfig& config, const DeviceDescription& device, co
                  arm.name, cost.parameters, cost.position_parameters, decay_parameters(cost),
                  format_bytes(static_cast<double>(cost.table_bytes)),
                  replica->encoder()->position().describe(replica->device()));
-    spdlog::info("arm {}: {} FLOP a token = {}", arm.name, format_count(cost.flop_per_token),
+    spdlog::info("arm {}: {} FLOP per token = {}", arm.name, format_count(cost.flop_per_token),
                  cost.flop_formula);
     spdlog::info("arm {}: learning rate {:g}{}", arm.name, arm.learning_rate,
                  arm.has_decay() ? fmt::format(", of the decay {:g}", arm.decay_learning_rate) : "");

@@ -75,7 +75,7 @@ TEST(Masking, ExtremeConfigurations) {
 TEST(Masking, SpecialPiecesAreNeverTargets) {
   for (uint64_t offset = 0; offset < 500; ++offset) {
     for (int64_t special = 0; special < kFirstOrdinaryId; ++special) {
-      const MaskDraw drawn = draw_mask({.probability = 1}, kVocabulary, 1, 2, 3, offset, special);
+      const MaskDraw drawn = DocumentMask({.probability = 1}, kVocabulary, 1, 2, 3).draw(offset, special);
       EXPECT_FALSE(drawn.target);
       EXPECT_EQ(drawn.input_id, special);
     }
@@ -88,8 +88,8 @@ TEST(Masking, EveryPartOfTheKeyMatters) {
   auto agreement = [&](uint64_t seed, uint64_t epoch, uint64_t document) {
     double same = 0;
     for (uint64_t offset = 0; offset < 4000; ++offset) {
-      same += draw_mask(config, kVocabulary, 1, 2, 3, offset, 50).target ==
-              draw_mask(config, kVocabulary, seed, epoch, document, offset, 50).target;
+      same += DocumentMask(config, kVocabulary, 1, 2, 3).draw(offset, 50).target ==
+              DocumentMask(config, kVocabulary, seed, epoch, document).draw(offset, 50).target;
     }
     return same;
   };

@@ -118,8 +118,9 @@ TEST_F(SequencesTest, BatchesHoldTheFilesTokensAndTargets) {
       for (uint64_t i = 0; i < pieces[p].length; ++i) {
         const int64_t token = file.token(pieces[p].begin + i);
         const Seen& here = seen[static_cast<size_t>(batch.borders[p]) + i];
-        const MaskDraw drawn = draw_mask({.probability = 0.5}, {.size = file.vocab_size()}, 3, 0,
-                                         pieces[p].document, pieces[p].offset + i, token);
+        const MaskDraw drawn =
+            DocumentMask({.probability = 0.5}, {.size = file.vocab_size()}, 3, 0, pieces[p].document)
+                .draw(pieces[p].offset + i, token);
         EXPECT_EQ(here.input_id, drawn.input_id);
         EXPECT_EQ(here.target_id, drawn.target ? token : -1);
         if (drawn.target) {

@@ -61,12 +61,10 @@ TEST_F(LengthProtocolTest, PlacesAreDocumentsAndOffsetsInPieces) {
   const TargetPlaces& places = protocol.places();
   size_t i = 0;
   for (const Piece& piece : protocol.set().pieces()) {
+    const DocumentMask mask({}, {.size = kVocabulary}, 4, kEvaluationEpoch, piece.document);
     for (uint64_t p = 0; p < piece.length; ++p) {
       const int64_t token = file_->token(piece.begin + p);
-      if (!draw_mask({}, {.size = kVocabulary}, 4, kEvaluationEpoch, piece.document, piece.offset + p, token)
-               .target) {
-        continue;
-      }
+      if (!mask.draw(piece.offset + p, token).target) continue;
       ASSERT_LT(i, places.documents.size());
       EXPECT_EQ(places.documents[i], static_cast<int64_t>(piece.document));
       EXPECT_EQ(places.offsets[i++], static_cast<int64_t>(p));

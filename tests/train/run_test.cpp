@@ -43,7 +43,7 @@ TEST_F(Run, TrainsIntoANewFolderAndNeverIntoItAgain) {
   const std::string log = read_file(toy.path("run") / "log.txt");
   for (const char* part :
        {"toy.yaml, digest", "unigram entropy", "arm rse: differs in model.position.method=rse",
-        "FLOP a token = 3 x (2 layers", "step 4/4 rope seed 1: loss", "ETA", "valid NLL"}) {
+        "FLOP per token = 3 x (2 layers", "step 4/4 rope seed 1: loss", "ETA", "valid NLL"}) {
     EXPECT_THAT(log, testing::HasSubstr(part));
   }
   const size_t before = files_in(toy.path("run"));
@@ -60,7 +60,7 @@ TEST_F(Run, DryRunShowsCostsAndWritesNothing) {
   EXPECT_EQ(files_in(toy.path("")), before);
   const std::string text = dry_run(toy.config(kTwoArms), toy.train_file(), toy.valid_file(), torch::kCPU);
   for (const char* part : {"arm rope", "arm rse", "decay            4 in 1 tensors", "weight decay 0",
-                           "FLOP a token", "one micro-batch    loss", "128 tokens", "checkpoints"}) {
+                           "FLOP per token", "one micro-batch    loss", "128 tokens", "checkpoints"}) {
     EXPECT_THAT(text, testing::HasSubstr(part));
   }
 }
