@@ -20,8 +20,8 @@ struct AttentionInputs {
   const std::optional<torch::Tensor>& cu_seqlens;
 };
 
-// Everything that can be told from shapes, dtypes, devices and options; reads no tensor's values, so it also
-// holds for meta and fake tensors with symbolic sizes.
+// Checks everything that shapes, dtypes, devices and options tell. It reads no tensor's values, so it serves
+// meta and fake tensors with symbolic sizes too.
 void check_arguments(const AttentionInputs& inputs, int64_t max_seqlen, const AttentionOptions& options);
 
 // check_arguments, then the values: cu_seqlens' (of the host copy `borders` where it is given, else read

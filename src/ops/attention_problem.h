@@ -52,7 +52,8 @@ struct Gradients {
   torch::Tensor decay;              // [heads]
 };
 
-// Blocked, SIMD, parallel (at::parallel_for); CPU tensors only. The same bits for any number of threads.
+// The SIMD kernels for the CPU, parallel over blocks of queries. CPU tensors only. The results are the same
+// bits for any number of threads.
 ForwardResult forward_cpu(const AttentionProblem& problem);
 // saved: what forward_cpu returned (out and rem contiguous). grad_out as out, contiguous; grad_rem as rem,
 // contiguous, or undefined for zero.
@@ -61,28 +62,31 @@ Gradients backward_cpu(const AttentionProblem& problem, const ForwardResult& sav
 // "avx512", "avx2" or "generic": the instruction set in use.
 const char* cpu_instruction_set();
 
-// Composed from LibTorch operators in chunks of queries; any device; the same arguments. Computes in float32,
-// or float64 for float64 inputs, never in TF32; float32 rounding is its only approximation: every pair inside
-// the window is computed whatever skip_below says (src/ops/README.md section 5 allows skipping and does not
-// require it). No atomics: always deterministic.
+// Composed from LibTorch operators in chunks of queries, on any device, with the same arguments. It computes in
+// float32, or in float64 for float64 inputs, never in TF32, and rounding is its only approximation: every pair
+// inside the window is computed whatever skip_below says (src/ops/README.md section 5 allows skipping and does
+// not require it). It uses no atomics, so that it is always deterministic.
 ForwardResult forward_reference(const AttentionProblem& problem);
 Gradients backward_reference(const AttentionProblem& problem, const ForwardResult& saved,
                              const torch::Tensor& grad_out, const torch::Tensor& grad_rem);
 
-// The kernels of problem.options.backend (kPortable or kHopper); any strides with unit stride in head_dim, on
-// the current stream. save: backward will follow. A problem that the kernels do not take: UserError.
+// The CUDA kernels of problem.options.backend (kPortable or kHopper), launched on the current stream. Strides
+// may be any with unit stride in head_dim. save: backward will follow. UserError where the kernels do not take
+// the problem.
 ForwardResult forward_cuda(const AttentionProblem& problem, bool save);
 // saved: what forward_cuda returned with save, all contiguous. Deterministic where the options ask for it.
 Gradients backward_cuda(const AttentionProblem& problem, const ForwardResult& saved,
                         const torch::Tensor& grad_out, const torch::Tensor& grad_rem);
-// Null where forward_cuda takes such inputs with `backend` (kPortable or kHopper), else what it takes.
+// Null where forward_cuda takes such inputs with `backend` (kPortable or kHopper); otherwise a sentence that says
+// what it takes.
 const char* why_not_kernels(Backend backend, const torch::Device& device, torch::ScalarType dtype,
                             int64_t head_dim);
 // ForwardResult::saved for problem.options.backend, with undefined values.
 torch::Tensor empty_saved(const AttentionProblem& problem, bool save);
 
 // cos and sin of position * base^(-2d/head_dim), each [positions, head_dim / 2], computed in float64 and
-// rounded to `dtype`; cached a (base, head_dim, dtype, device) and grown to the longest sequence seen.
+// rounded to `dtype`. They are cached per (base, head_dim, dtype, device) and grow to the longest sequence
+// seen.
 // The angle is that of src/ops/README.md section 1.
 std::pair<torch::Tensor, torch::Tensor> rotary_tables(int64_t positions, int64_t head_dim, double base,
                                                       torch::ScalarType dtype, const torch::Device& device);

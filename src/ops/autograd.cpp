@@ -1,4 +1,4 @@
-// How the operators differentiate: attention_forward through attention_backward, and that not again.
+// How the operators differentiate: attention_forward through attention_backward, whose own gradient is refused.
 #include <torch/library.h>
 
 #include "core/check.h"
@@ -53,7 +53,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
   }
 };
 
-// The gradients as a function of what they depend on: its own gradient does not exist.
+// attention_backward as a function of what the gradients depend on; its own backward is an error.
 class BackwardOnce : public torch::autograd::Function<BackwardOnce> {
  public:
   static variable_list forward(AutogradContext*, const Tensor& grad_out,
@@ -75,8 +75,8 @@ class BackwardOnce : public torch::autograd::Function<BackwardOnce> {
 };
 
 struct AutogradKernels {
-  // Below this the device may be known no more (Meta) and no tensor requires a gradient: both are settled
-  // here.
+  // Below this level the device may not be known (Meta) and no tensor requires a gradient, so both the backend
+  // and `save` are settled here.
   static ForwardTensors forward(const Tensor& query, const Tensor& key, const Tensor& value,
                                 const Tensor& decay, const OperatorCall& call, bool save) {
     OperatorCall resolved = call;

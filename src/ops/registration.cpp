@@ -94,7 +94,7 @@ struct DeviceKernels {
     const Tensor grad_out = with_batch(saved.grad_out);
     const Tensor grad_rem = saved.grad_rem ? rem_with_batch(*saved.grad_rem) : Tensor();
     const Gradients grad = run_backward(problem, result, grad_out, grad_rem);
-    // Gradients beyond float16 are cut, as the CUDA kernels do.
+    // Gradients saturate at the largest finite float16, as those of the CUDA kernels do.
     const Backend backend = problem.options.backend;
     const bool cut = query.scalar_type() == torch::kFloat16 &&
                      (backend == Backend::kAuto || backend == Backend::kReference);
@@ -116,8 +116,8 @@ struct DeviceKernels {
   }
 };
 
-// Shapes only; sizes may be symbolic. The device is not known: a backend still kAuto here is taken for one
-// that keeps nothing (autograd has resolved every call that keeps something).
+// For shapes alone; sizes may be symbolic. The device is not known: a backend that is still kAuto here is taken
+// for one that keeps nothing, because autograd has resolved every call that keeps something.
 struct MetaKernels {
   static ForwardTensors forward(const Tensor& query, const Tensor& key, const Tensor& value,
                                 const Tensor& decay, const OperatorCall& call, bool save) {

@@ -1,7 +1,7 @@
 // forward_cpu and backward_cpu: pack, run the SIMD kernels block by block in parallel, unpack.
 //
-// Same bits for any number of threads: a task is defined by the problem's sizes alone, writes only what is
-// its own, and everything that is summed over tasks is summed in their order afterwards.
+// The results are the same bits for any number of threads: a task is defined by the problem's sizes alone and
+// writes only what is its own, and everything that is summed over tasks is summed in their order afterwards.
 #include <ATen/Parallel.h>
 
 #include <algorithm>

@@ -2,8 +2,8 @@
 // visited.
 //
 // Pass 1, near to far: A, t = A dA and dV; e and t of the block are kept (O(len) memory). Pass 2, far to
-// near: the totals T start with what the remainder is worth and grow tile by tile, so that they are never a
-// difference of large numbers; dx, dQ, dK and d lambda. Part of kernels_impl.h.
+// near: dx, dQ, dK and d lambda. The totals T start with what the remainder is worth and grow tile by tile, so
+// that they are never a difference of large numbers. Part of kernels_impl.h.
 #pragma once
 
 #include "ops/cpu/block.h"
@@ -65,7 +65,7 @@ void keep_own_tile(const BackwardPass<T>& pass) {
   tile_products(pass.head, pass.head.key, pass.place.index, shape, scratch.query, exps);
   tile_products(pass.head, pass.head.value, pass.place.index, shape, scratch.out_grad, ts);
   break_own_tile(pass.rules, pass.place, shape, exps, scratch.weights, scratch.sticks[0], scratch.sticks[1]);
-  // What the remainder given to a query's own value is worth: <do_i, v_i> = dA_ii.
+  // The gradient of a remainder that the query's own value gets: <grad_out_i, v_i> = dA_ii.
   for (int64_t i = 0; i < kBlock; ++i) {
     const T worth = pass.rules.remainder_self && i < pass.place.rows ? ts[i * kBlock + i] : T(0);
     scratch.totals[0][i] = scratch.totals[1][i] = worth;

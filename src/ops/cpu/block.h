@@ -48,7 +48,7 @@ TileShape<T> tile_shape(const HeadView<T>& head, const StickRules& rules, const 
   return shape;
 }
 
-// Whether some pair of the block and the tile is cut off by the window.
+// Whether the window leaves out some pair of the block and the tile.
 inline bool window_cuts(const StickRules& rules, const BlockPlace& place, int64_t tile) {
   if (rules.window == 0) return false;
   const int64_t before = place.first + place.rows - 1 - tile * kBlock;
@@ -132,7 +132,7 @@ T largest_norm(const T* rows, int64_t count, int64_t head_dim, int64_t stride) {
   for (int64_t r = 0; r < count; ++r) {
     T sum = T(0);
     for (int64_t d = 0; d < head_dim; ++d) sum += rows[r * stride + d] * rows[r * stride + d];
-    // Not `sum > largest`: a NaN must stay, so that nothing is skipped because of it.
+    // Written so that a NaN stays: nothing may be skipped because of it.
     largest = sum <= largest ? largest : sum;
   }
   return static_cast<T>(__builtin_sqrt(static_cast<double>(largest)));
@@ -149,9 +149,9 @@ void key_norms(const T* key, int64_t len, int64_t head_dim, int64_t stride, T* b
   for (int64_t t = tiles - 2; t >= 0; --t) after[t] = after[t] >= after[t + 1] ? after[t] : after[t + 1];
 }
 
-// Whether `tile` and all beyond it can together add less than skip_below to any row: the largest stick times
-// sum of beta <= 2^(s_max - decay d) over the keys beyond (src/ops/README.md section 5; 2^ and log2(e)
-// throughout).
+// Whether `tile` and all tiles beyond it together weigh less than skip_below for every row. The bound is the
+// largest stick times the sum of 2^(s_max - decay d), which no beta exceeds, over the keys beyond
+// (src/ops/README.md section 5; logits and decay are in units of log2).
 template <typename T>
 bool may_stop(const HeadView<T>& head, const StickRules& rules, const BlockPlace& place, Side side,
               int64_t tile, T query_norm, const T* sticks) {

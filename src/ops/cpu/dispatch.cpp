@@ -13,7 +13,7 @@ namespace rse::ops {
 namespace cpu {
 namespace {
 
-// Best last.
+// In rising order: the last that the processor can run is taken.
 std::vector<const KernelSet*> runnable_sets() {
   std::vector<const KernelSet*> sets = {&kGenericKernels};
 #if defined(__x86_64__)

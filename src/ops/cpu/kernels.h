@@ -8,7 +8,7 @@
 //
 // Invariants: rows are packed with a stride that is a multiple of the vector width, zero beyond head_dim, and
 // 64-byte aligned. `query` holds rotated queries times scale * log2(e), so that e^x is 2^score, and `decay`
-// is lambda * log2(e). Memory: O(len) a head, nothing is len x len.
+// is lambda * log2(e). Memory is O(len) per head; nothing is len x len.
 #pragma once
 
 #include <cstdint>

@@ -25,8 +25,8 @@ struct DocumentBlock {
 };
 std::vector<DocumentBlock> document_blocks(const std::vector<int64_t>& borders);
 
-// What rotating rows needs: cos and sin by position, and the position of every row. Without rotation cos is
-// null.
+// What the rotation of rows needs: cos and sin by position, and the position of every row. cos is null where
+// there is no rotation.
 template <typename T>
 struct Rotation {
   explicit Rotation(const AttentionProblem& problem);

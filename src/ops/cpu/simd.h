@@ -106,8 +106,8 @@ inline Vec<T> exp2(Vec<T> x) {
   return (Vec<T>)((VecBits<T>)p + ((VecBits<T>)shifted << E::kMantissa));
 }
 
-// Subnormal numbers count as zero while this lives: a stick running out would otherwise pass through them,
-// slowly.
+// Subnormal numbers count as zero while this object lives: a stick that runs out would otherwise pass through
+// them, which is slow.
 class FlushSubnormals {
  public:
 #if defined(__x86_64__)

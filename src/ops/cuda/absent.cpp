@@ -8,7 +8,7 @@ const char* why_not_kernels(Backend, const torch::Device&, torch::ScalarType, in
   return "this program was built without its CUDA part";
 }
 
-// Not reached: why_not_kernels refuses every call.
+// These are not reached, because why_not_kernels refuses every call.
 ForwardResult forward_cuda(const AttentionProblem&, bool) { RSE_ASSERT(false, "no CUDA part"); }
 
 Gradients backward_cuda(const AttentionProblem&, const ForwardResult&, const torch::Tensor&,
