@@ -1,5 +1,6 @@
 // What an evaluation says about one arm: its loss at every length, the change from the trained length, the
-// difference from its control, and the loss by distance to an edge (src/eval/README.md sections 2 and 3). No Torch.
+// difference from its control, and the loss by distance to an edge (src/eval/README.md sections 2 and 3). No
+// Torch.
 //
 // NLL is in nats per target. A mean NLL weighs every target the same; a difference is paired by target,
 // averaged inside each document, then over documents, every document alike, so a difference need not be the

@@ -1,5 +1,5 @@
-// Arms against each other: pairs at every length, exact tests, Holm's correction and verdicts (src/eval/README.md
-// section 5). No Torch.
+// Arms against each other: pairs at every length, exact tests, Holm's correction and verdicts
+// (src/eval/README.md section 5). No Torch.
 //
 // Order of calls: compare_arms() for all pairs -> IntervalQueue::fill() -> judge_all(), which needs the
 // intervals and the whole family of comparisons.

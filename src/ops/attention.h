@@ -2,8 +2,8 @@
 // and 6).
 //
 // The same code stands behind this function and behind torch.ops.rse.attention (librse_ops.so). Invariants:
-// memory is linear in seq_len; finite inputs never give NaN, nor Inf where the true result fits the dtype; the
-// operator can be differentiated once (a second-order gradient is refused with an error).
+// memory is linear in seq_len; finite inputs never give NaN, nor Inf where the true result fits the dtype;
+// the operator can be differentiated once (a second-order gradient is refused with an error).
 #pragma once
 
 #include <torch/torch.h>
@@ -22,8 +22,8 @@ enum class Mass { kPerSide, kShared };
 // What becomes of the end of a stick (section 1): it is dropped, or given to the query's own value.
 enum class Remainder { kDrop, kSelf };
 
-// Which code computes. kAuto takes the fastest for the device: on the CPU the blocked SIMD kernels, on CUDA the
-// first of kHopper, kPortable and kReference that takes the inputs. kReference is composed from LibTorch
+// Which code computes. kAuto takes the fastest for the device: on the CPU the blocked SIMD kernels, on CUDA
+// the first of kHopper, kPortable and kReference that takes the inputs. kReference is composed from LibTorch
 // operators in chunks of queries, on any device. kPortable names the CUDA kernels for compute capability 8.0
 // and newer (bfloat16 and float16 through mma.sync, and float32), kHopper those for 9.0 (bfloat16 and float16
 // through wgmma).
@@ -53,8 +53,8 @@ struct AttentionResult {
 // from 8 to 128. decay: lambda >= 0, [heads], float32 (float64 with float64 inputs). cu_seqlens: int32
 // [documents + 1] on the inputs' device, from 0 to total, never decreasing. max_seqlen: the longest document,
 // or 0 for unknown. borders: a host copy of cu_seqlens, which then is not read back from the device (on CUDA
-// that waits for the stream, once per call and once per backward); empty: it is read. Throws UserError naming the
-// argument, its value and what was expected. The one thing not checked is the range of decay's values on
+// that waits for the stream, once per call and once per backward); empty: it is read. Throws UserError naming
+// the argument, its value and what was expected. The one thing not checked is the range of decay's values on
 // CUDA, which would wait for the stream: a negative or non-finite decay is the caller's error there.
 AttentionResult attention(const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& value,
                           const torch::Tensor& decay, const std::optional<torch::Tensor>& cu_seqlens,

@@ -62,23 +62,23 @@ Gradients backward_cpu(const AttentionProblem& problem, const ForwardResult& sav
 // "avx512", "avx2" or "generic": the instruction set in use.
 const char* cpu_instruction_set();
 
-// Composed from LibTorch operators in chunks of queries, on any device, with the same arguments. It computes in
-// float32, or in float64 for float64 inputs, never in TF32, and rounding is its only approximation: every pair
-// inside the window is computed whatever skip_below says (src/ops/README.md section 5 allows skipping and does
-// not require it). It uses no atomics, so that it is always deterministic.
+// Composed from LibTorch operators in chunks of queries, on any device, with the same arguments. It computes
+// in float32, or in float64 for float64 inputs, never in TF32, and rounding is its only approximation: every
+// pair inside the window is computed whatever skip_below says (src/ops/README.md section 5 allows skipping
+// and does not require it). It uses no atomics, so that it is always deterministic.
 ForwardResult forward_reference(const AttentionProblem& problem);
 Gradients backward_reference(const AttentionProblem& problem, const ForwardResult& saved,
                              const torch::Tensor& grad_out, const torch::Tensor& grad_rem);
 
 // The CUDA kernels of problem.options.backend (kPortable or kHopper), launched on the current stream. Strides
-// may be any with unit stride in head_dim. save: backward will follow. UserError where the kernels do not take
-// the problem.
+// may be any with unit stride in head_dim. save: backward will follow. UserError where the kernels do not
+// take the problem.
 ForwardResult forward_cuda(const AttentionProblem& problem, bool save);
 // saved: what forward_cuda returned with save, all contiguous. Deterministic where the options ask for it.
 Gradients backward_cuda(const AttentionProblem& problem, const ForwardResult& saved,
                         const torch::Tensor& grad_out, const torch::Tensor& grad_rem);
-// Null where forward_cuda takes such inputs with `backend` (kPortable or kHopper); otherwise a sentence that says
-// what it takes.
+// Null where forward_cuda takes such inputs with `backend` (kPortable or kHopper); otherwise a sentence that
+// says what it takes.
 const char* why_not_kernels(Backend backend, const torch::Device& device, torch::ScalarType dtype,
                             int64_t head_dim);
 // ForwardResult::saved for problem.options.backend, with undefined values.

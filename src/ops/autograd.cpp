@@ -1,4 +1,5 @@
-// How the operators differentiate: attention_forward through attention_backward, whose own gradient is refused.
+// How the operators differentiate: attention_forward through attention_backward, whose own gradient is
+// refused.
 #include <torch/library.h>
 
 #include "core/check.h"
@@ -75,8 +76,8 @@ class BackwardOnce : public torch::autograd::Function<BackwardOnce> {
 };
 
 struct AutogradKernels {
-  // Below this level the device may not be known (Meta) and no tensor requires a gradient, so both the backend
-  // and `save` are settled here.
+  // Below this level the device may not be known (Meta) and no tensor requires a gradient, so both the
+  // backend and `save` are settled here.
   static ForwardTensors forward(const Tensor& query, const Tensor& key, const Tensor& value,
                                 const Tensor& decay, const OperatorCall& call, bool save) {
     OperatorCall resolved = call;

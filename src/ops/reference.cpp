@@ -72,8 +72,8 @@ torch::ScalarType compute_dtype(const AttentionProblem& problem) {
   return problem.query.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
 }
 
-// Side 0 holds the keys before a query, which come after it once the sequences are reversed. The function is its
-// own inverse.
+// Side 0 holds the keys before a query, which come after it once the sequences are reversed. The function is
+// its own inverse.
 Tensor in_side_order(int64_t side, const Tensor& x) { return side == 0 ? x.flip(1) : x; }
 
 // What one group's forward and backward share. S = batch * documents * heads.
@@ -113,7 +113,8 @@ Sequences load_sequences(const AttentionProblem& problem, const DocumentGroup& g
   return s;
 }
 
-// The number of keys that each stick meets, [S, L, sides]: all of its side within the window and the document.
+// The number of keys that each stick meets, [S, L, sides]: all of its side within the window and the
+// document.
 Tensor full_extent(const AttentionProblem& problem, const DocumentGroup& group, int64_t sequences) {
   const Tensor position =
       torch::arange(group.length(), torch::dtype(torch::kInt32).device(problem.query.device()));

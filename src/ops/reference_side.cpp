@@ -9,8 +9,8 @@ namespace {
 
 using torch::Tensor;
 
-// The number of pairs in one tensor; about four such tensors live at once. It is small enough for a CPU's cache
-// and large enough to fill a GPU.
+// The number of pairs in one tensor; about four such tensors live at once. It is small enough for a CPU's
+// cache and large enough to fill a GPU.
 constexpr int64_t kPairsCpu = int64_t{1} << 19;
 constexpr int64_t kPairsCuda = int64_t{1} << 25;
 // More rows per chunk mean more pairs that are computed and masked, fewer mean smaller matrix products.
@@ -89,8 +89,8 @@ void break_off(const BrokenSticks& sticks, Tensor& weight) {
   torch::mul_out(rest, sticks.beta.narrow(2, 1, farther), sticks.stick.narrow(2, 0, farther));
 }
 
-// Sums over this key and all farther ones, and end_term [S, rows]. They are formed from the far end, because a
-// total minus a prefix would cancel where little is left.
+// Sums over this key and all farther ones, and end_term [S, rows]. They are formed from the far end, because
+// a total minus a prefix would cancel where little is left.
 Tensor sums_from_far_end(const Tensor& t, const Tensor& end_term) {
   Tensor far_first = t.flip(2);
   far_first.select(2, 0).add_(end_term);

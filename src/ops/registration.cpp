@@ -116,8 +116,8 @@ struct DeviceKernels {
   }
 };
 
-// For shapes alone; sizes may be symbolic. The device is not known: a backend that is still kAuto here is taken
-// for one that keeps nothing, because autograd has resolved every call that keeps something.
+// For shapes alone; sizes may be symbolic. The device is not known: a backend that is still kAuto here is
+// taken for one that keeps nothing, because autograd has resolved every call that keeps something.
 struct MetaKernels {
   static ForwardTensors forward(const Tensor& query, const Tensor& key, const Tensor& value,
                                 const Tensor& decay, const OperatorCall& call, bool save) {

@@ -50,8 +50,8 @@ Tables rotary_tables(int64_t positions, int64_t head_dim, double base, torch::Sc
   using Key = std::tuple<double, int64_t, torch::ScalarType, std::string>;
   static std::mutex mutex;
   static std::map<Key, Tables> cache;
-  // Tables that were outgrown stay, because kernels on other streams or a CUDA graph may still read them. Each
-  // is at most half as large as the next.
+  // Tables that were outgrown stay, because kernels on other streams or a CUDA graph may still read them.
+  // Each is at most half as large as the next.
   static std::vector<Tables> outgrown;
 
   const std::lock_guard lock(mutex);

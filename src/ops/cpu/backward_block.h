@@ -2,8 +2,8 @@
 // visited.
 //
 // Pass 1, near to far: A, t = A dA and dV; e and t of the block are kept (O(len) memory). Pass 2, far to
-// near: dx, dQ, dK and d lambda. The totals T start with what the remainder is worth and grow tile by tile, so
-// that they are never a difference of large numbers. Part of kernels_impl.h.
+// near: dx, dQ, dK and d lambda. The totals T start with what the remainder is worth and grow tile by tile,
+// so that they are never a difference of large numbers. Part of kernels_impl.h.
 #pragma once
 
 #include "ops/cpu/block.h"

@@ -17,8 +17,8 @@ struct Operand {
   int64_t k_step;
 };
 
-// The register tile is kMaxCols vectors wide and kMaxRows broadcasts high, so that its accumulators, one row of B
-// and one broadcast fit the registers.
+// The register tile is kMaxCols vectors wide and kMaxRows broadcasts high, so that its accumulators, one row
+// of B and one broadcast fit the registers.
 inline constexpr int kMaxCols = RSE_SIMD_REGISTERS >= 32 ? 4 : 2;
 inline constexpr int kMaxRows = RSE_SIMD_REGISTERS >= 32 ? 6 : 4;
 

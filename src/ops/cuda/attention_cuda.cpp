@@ -15,8 +15,8 @@ namespace {
 
 using torch::Tensor;
 
-// Cached, because asking the driver takes longer than an attention call. A device that does not answer counts as
-// one that takes no problem.
+// Cached, because asking the driver takes longer than an attention call. A device that does not answer counts
+// as one that takes no problem.
 const kernels::DeviceInfo& info_of(const torch::Device& device) {
   static std::mutex mutex;
   static std::map<int, kernels::DeviceInfo> known;
