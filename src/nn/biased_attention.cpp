@@ -77,19 +77,19 @@ class InBlocks : public torch::autograd::Function<InBlocks> {
     Tensor query_gradient = torch::empty(saved[0].sizes(), saved[0].options());
     for (int64_t row = 0; row < saved[0].size(1); row += block_rows) {
       const int64_t rows = std::min(block_rows, saved[0].size(1) - row);
-      std::vector<Tensor> leaves = {saved[0].narrow(1, row, rows), saved[1], saved[2]};
-      if (saved[3].defined()) leaves.push_back(saved[3]);
+      std::vector<Tensor> leaves = {saved[0].narrow(1, row, rows), saved[1], saved[2], saved[3]};
       for (Tensor& leaf : leaves) leaf = leaf.detach().requires_grad_();
       const torch::AutoGradMode enabled(true);
-      const Tensor parameter = saved[3].defined() ? leaves[3] : Tensor();
-      const Tensor block = bias_rows(*bias, parameter, saved[0], row, rows);
+      const Tensor block = bias_rows(*bias, leaves[3], saved[0], row, rows);
       const Tensor output = attend(leaves[0], leaves[1], leaves[2], block);
-      const auto parts = torch::autograd::grad({output}, leaves, {gradients[0].narrow(1, row, rows)});
+      const auto parts =
+          torch::autograd::grad({output}, leaves, {gradients[0].narrow(1, row, rows)}, std::nullopt,
+                                /*create_graph=*/false, /*allow_unused=*/true);
       query_gradient.narrow(1, row, rows).copy_(parts[0]);
       for (size_t n = 1; n < parts.size(); ++n) {
-        const Tensor wide =
-            parts[n].to(parts[n].scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32);
-        sums[n] = sums[n].defined() ? sums[n].add_(wide) : wide.clone();
+        if (!parts[n].defined()) continue;  // a bias without a parameter
+        const auto wide = parts[n].scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
+        sums[n] = sums[n].defined() ? sums[n].add_(parts[n]) : parts[n].to(wide, false, /*copy=*/true);
       }
     }
     for (size_t n = 1; n < sums.size(); ++n) {
@@ -106,17 +106,19 @@ Tensor biased_attention(const Tensor& query, const Tensor& key, const Tensor& va
   if (pairs == 0) pairs = query.is_cuda() ? kPairsCuda : kPairsCpu;
   const int64_t sequences = query.size(0), length = query.size(1), heads = query.size(2);
   const int64_t block_rows = std::max(kFewestRows, pairs / (heads * length) / kFewestRows * kFewestRows);
+  Tensor parameter = bias->parameter();
+  if (!parameter.defined())
+    parameter = torch::empty({0}, query.options());  // autograd takes no undefined one
   const bool whole = block_rows >= length;
   const int64_t sequences_per_call =
       std::max<int64_t>(1, pairs / (heads * length * std::min(length, block_rows)));
-  const Tensor block = whole ? bias_rows(*bias, bias->parameter(), query, 0, length) : Tensor();
+  const Tensor block = whole ? bias_rows(*bias, parameter, query, 0, length) : Tensor();
   std::vector<Tensor> outputs;
   for (int64_t first = 0; first < sequences; first += sequences_per_call) {
     const int64_t count = std::min(sequences_per_call, sequences - first);
     const Tensor q = query.narrow(0, first, count), k = key.narrow(0, first, count),
                  v = value.narrow(0, first, count);
-    outputs.push_back(whole ? attend(q, k, v, block)
-                            : InBlocks::apply(q, k, v, bias->parameter(), bias, block_rows));
+    outputs.push_back(whole ? attend(q, k, v, block) : InBlocks::apply(q, k, v, parameter, bias, block_rows));
   }
   return outputs.size() == 1 ? outputs.front() : torch::cat(outputs);
 }

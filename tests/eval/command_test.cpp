@@ -7,6 +7,7 @@
 #include "core/logging.h"
 #include "eval/validation.h"
 #include "formats/safetensors.h"
+#include "nn/position/learned.h"
 #include "run/trained_run.h"
 #include "run/weights.h"
 #include "tests/eval/toy_evaluation.h"
@@ -174,7 +175,7 @@ TEST_F(EvalCommandTest, SelectsArmsSeedsStepsAndTargets) {
   ASSERT_EQ(earlier.size(), one.size());
   EXPECT_NE(earlier[0]["nll"], one[0]["nll"]);
 
-  for (const char* arm : {"rope", "rse"}) {
+  for (const char* arm : {"rope", "rope_decay", "rse"}) {
     EXPECT_EQ(total(rows_with([&](EvalCommand& c) { c.arms = arm, c.seeds = "3", c.max_targets = 17; })), 17);
   }
   const auto masked = rows_with([](EvalCommand& c) { c.arms = "rse", c.seeds = "1", c.mask_seed = 5; });
@@ -261,7 +262,7 @@ TEST_F(EvalCommandTest, RowsBeyondTheTrainedLengthCountAsMissing) {
   command.beyond = "tile";
   const EvalPlan plan = make_eval_plan(command, run, file);
   EXPECT_EQ(plan.beyond, "tile");
-  EXPECT_EQ(plan.arms.at(0).model.position.learned.trained_positions, 16);
+  EXPECT_EQ(plan.arms.at(0).model.position.keys<LearnedPositionConfig>().trained_positions, 16);
 }
 
 TEST_F(EvalCommandTest, MoreSeedsThanATestCanHoldAreRefusedAtOnce) {

@@ -110,16 +110,16 @@ TEST_F(LengthProtocolTest, ControlIsTheFullModelWhereItCoversTheWindow) {
   ProtocolConfig covering = config();
   covering.control_window = 32;
   const LengthProtocol protocol(*file_, covering);
-  for (const PositionKind kind : {PositionKind::kNone, PositionKind::kRope, PositionKind::kRse}) {
+  for (const std::string kind : {"none", "rope", "rope_decay", "rse"}) {
     const auto losses = protocol.measure(evaluator_of(small_encoder(small_config(kind))), {});
-    EXPECT_EQ(losses[3].nll, losses[0].nll) << method_label(kind);
-    EXPECT_NE(losses[4].nll, losses[1].nll) << method_label(kind);
+    EXPECT_EQ(losses[3].nll, losses[0].nll) << kind;
+    EXPECT_NE(losses[4].nll, losses[1].nll) << kind;
   }
 }
 
 TEST_F(LengthProtocolTest, BatchSizeChangesRoundingOnly) {
   const LengthProtocol protocol(*file_, config());
-  for (const PositionKind kind : {PositionKind::kRope, PositionKind::kRse}) {
+  for (const std::string kind : {"rope", "rope_decay", "rse"}) {
     const Evaluator model = evaluator_of(small_encoder(small_config(kind)));
     const auto together = protocol.measure(model, {});
     std::vector<int64_t> steps;
@@ -186,14 +186,14 @@ TEST_F(LengthProtocolTest, ThinnedTargetsHaveTheLossesTheyHaveAmongAll) {
 }
 
 TEST_F(LengthProtocolTest, LengthsBeyondALearnedTableFollowItsRule) {
-  ModelConfig model = small_config(PositionKind::kLearned);
-  model.position.learned.max_positions = 32;
+  ModelConfig model = small_config("learned");
+  model.position.keys<LearnedPositionConfig>().max_positions = 32;
   const LengthProtocol protocol(*file_, config());
   EXPECT_THAT([&] { protocol.measure(evaluator_of(small_encoder(model)), {}); },
               ThrowsUserError("max_positions: '32': expected at least 64"));
   std::vector<std::vector<LengthLosses>> by_rule;
   for (const BeyondTable beyond : {BeyondTable::kClamp, BeyondTable::kTile, BeyondTable::kInterpolate}) {
-    model.position.learned.beyond = beyond;
+    model.position.keys<LearnedPositionConfig>().beyond = beyond;
     by_rule.push_back(protocol.measure(evaluator_of(small_encoder(model)), {}));
   }
   EXPECT_EQ(by_rule[0][0].nll, by_rule[1][0].nll);  // the table has all rows
@@ -230,14 +230,14 @@ TEST(GpuLengthProtocol, AgreesWithTheCpu) {
   config.lengths = {32, 128};
   config.control_window = 16;
   const LengthProtocol protocol(file, config);
-  for (const PositionKind kind : {PositionKind::kNone, PositionKind::kRope, PositionKind::kRse}) {
+  for (const std::string kind : {"none", "rope", "rope_decay", "rse"}) {
     Encoder encoder = small_encoder(small_config(kind));
     const auto expected = protocol.measure(evaluator_of(encoder), {});
     encoder->to(torch::kCUDA);
     const auto losses = protocol.measure(evaluator_of(encoder), {.device = torch::kCUDA});
     for (size_t l = 0; l < losses.size(); ++l) {
       for (size_t i = 0; i < losses[l].nll.size(); ++i) {
-        EXPECT_NEAR(losses[l].nll[i], expected[l].nll[i], 2e-3) << method_label(kind);
+        EXPECT_NEAR(losses[l].nll[i], expected[l].nll[i], 2e-3) << kind;
       }
     }
   }

@@ -27,7 +27,7 @@ class Validation : public testing::Test {
 };
 
 TEST_F(Validation, DoesNotDependOnBatching) {
-  Encoder encoder = small_encoder(small_config(PositionKind::kRse));
+  Encoder encoder = small_encoder(small_config("rse"));
   const EvaluationSet set(*file_, 32, 0);
   const ValidationResult all = evaluate(encoder, set, settings(16, 100000));
   EXPECT_GT(all.targets, 15);
@@ -39,8 +39,8 @@ TEST_F(Validation, DoesNotDependOnBatching) {
 }
 
 TEST_F(Validation, TargetsAreTheSameForEveryWindowAndModel) {
-  Encoder rse_encoder = small_encoder(small_config(PositionKind::kRse));
-  Encoder rope_encoder = small_encoder(small_config(PositionKind::kRope), 8);
+  Encoder rse_encoder = small_encoder(small_config("rse"));
+  Encoder rope_encoder = small_encoder(small_config("rope"), 8);
   const EvaluationSet set(*file_, 32, 0);
   const ValidationResult narrow = evaluate(rse_encoder, set, settings(8, 64));
   const ValidationResult wide = evaluate(rope_encoder, set, settings(32, 64));
@@ -53,7 +53,7 @@ TEST_F(Validation, TargetsAreTheSameForEveryWindowAndModel) {
 }
 
 TEST_F(Validation, IsTheMeanOverTargets) {
-  Encoder encoder = small_encoder(small_config(PositionKind::kRope));
+  Encoder encoder = small_encoder(small_config("rope"));
   const EvaluationSet set(*file_, 16, 0);
   const ValidationResult result = evaluate(encoder, set, settings(16, 48));
   torch::NoGradGuard no_grad;
@@ -74,7 +74,7 @@ TEST_F(Validation, IsTheMeanOverTargets) {
 }
 
 TEST_F(Validation, TouchesNoGradientAndNoGenerator) {
-  ModelConfig config = small_config(PositionKind::kRse);
+  ModelConfig config = small_config("rse");
   config.dropout = 0.5;  // not in evaluation
   Encoder encoder = small_encoder(config);
   const EvaluationSet set(*file_, 16, 0);
@@ -88,7 +88,7 @@ TEST_F(Validation, TouchesNoGradientAndNoGenerator) {
 }
 
 TEST_F(Validation, Bfloat16IsClose) {
-  Encoder encoder = small_encoder(small_config(PositionKind::kRope));
+  Encoder encoder = small_encoder(small_config("rope"));
   const EvaluationSet set(*file_, 16, 0);
   EvaluationSettings half = settings(16, 64);
   half.bf16 = true;
@@ -96,7 +96,7 @@ TEST_F(Validation, Bfloat16IsClose) {
 }
 
 TEST_F(Validation, NoTargetIsAUserError) {
-  Encoder encoder = small_encoder(small_config(PositionKind::kRope));
+  Encoder encoder = small_encoder(small_config("rope"));
   const EvaluationSet set(*file_, 16, 0);
   EvaluationSettings none = settings(16, 64);
   none.masking.probability = 0.0;
@@ -141,7 +141,7 @@ TEST(GpuValidation, AgreesWithTheCpu) {
   write_toy_file(folder / "a.bin", {70, 130}, 40);
   const TokenFile file(folder / "a.bin");
   const EvaluationSet set(file, 32, 0);
-  Encoder encoder = small_encoder(small_config(PositionKind::kRope));
+  Encoder encoder = small_encoder(small_config("rope"));
   EvaluationSettings settings;
   settings.window = 16;
   const ValidationResult expected = evaluate(encoder, set, settings);

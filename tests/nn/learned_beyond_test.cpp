@@ -1,4 +1,5 @@
 // Learned positions on sequences longer than their table.
+#include "nn/position/learned.h"
 #include "nn/position/position_method.h"
 #include "tests/nn/small_model.h"
 #include "tests/support.h"
@@ -9,8 +10,8 @@ namespace {
 constexpr int64_t kRows = 24;  // of small_config
 
 std::shared_ptr<PositionMethod> method_with(BeyondTable beyond) {
-  ModelConfig config = small_config(PositionKind::kLearned);
-  config.position.learned.beyond = beyond;
+  ModelConfig config = small_config("learned");
+  config.position.keys<LearnedPositionConfig>().beyond = beyond;
   auto method = make_position_method(config);
   method->initialize(5);
   return method;
@@ -32,13 +33,13 @@ torch::Tensor row_at(const torch::Tensor& table, double place) {
 TEST(LearnedBeyond, RowsThatWereNotTrainedAreNeverUsed) {
   constexpr int64_t kTrained = 9;
   for (const BeyondTable beyond : {BeyondTable::kClamp, BeyondTable::kTile, BeyondTable::kInterpolate}) {
-    ModelConfig config = small_config(PositionKind::kLearned);
-    config.position.learned.beyond = beyond;
-    config.position.learned.trained_positions = kTrained;
+    ModelConfig config = small_config("learned");
+    config.position.keys<LearnedPositionConfig>().beyond = beyond;
+    config.position.keys<LearnedPositionConfig>().trained_positions = kTrained;
     const auto all = make_position_method(config);
     all->initialize(5);
-    config.position.learned.max_positions = kTrained;
-    config.position.learned.trained_positions = 0;
+    config.position.keys<LearnedPositionConfig>().max_positions = kTrained;
+    config.position.keys<LearnedPositionConfig>().trained_positions = 0;
     const auto cut = make_position_method(config);
     torch::NoGradGuard no_grad;
     cut->named_parameters()["table"].copy_(all->named_parameters()["table"].narrow(0, 0, kTrained));
@@ -47,9 +48,9 @@ TEST(LearnedBeyond, RowsThatWereNotTrainedAreNeverUsed) {
       EXPECT_TRUE(torch::equal(added(*all, layout), added(*cut, layout)));
     }
   }
-  ModelConfig config = small_config(PositionKind::kLearned);
-  config.position.learned.trained_positions = kTrained;
-  EXPECT_EQ(make_position_method(config)->max_positions(), kTrained);
+  ModelConfig config = small_config("learned");
+  config.position.keys<LearnedPositionConfig>().trained_positions = kTrained;
+  EXPECT_EQ(config.position.active().limit()->positions, kTrained);
 }
 
 TEST(LearnedBeyond, EachRuleGivesItsRows) {
@@ -64,7 +65,6 @@ TEST(LearnedBeyond, EachRuleGivesItsRows) {
       {0, 60, 120}, {0, 24, 48}, {0, 10, 10, 34, 90, 115}, {0, 7}};
   for (const auto& [beyond, place] : rules) {
     const auto method = method_with(beyond);
-    EXPECT_EQ(method->max_positions(), 0);
     const torch::Tensor table = method->named_parameters()["table"];
     for (const std::vector<int32_t>& borders : all_borders) {
       const SequenceLayout layout = make_layout(borders, torch::kCPU);
@@ -94,8 +94,8 @@ TEST(LearnedBeyond, GradientReachesTheTable) {
 }
 
 TEST(LearnedBeyond, ATableOfOneRowInterpolates) {
-  ModelConfig config = small_config(PositionKind::kLearned);
-  config.position.learned = {TableInit::kNormal, 1, BeyondTable::kInterpolate};
+  ModelConfig config = small_config("learned");
+  config.position.keys<LearnedPositionConfig>() = {TableInit::kNormal, 1, BeyondTable::kInterpolate};
   const auto method = make_position_method(config);
   method->initialize(5);
   const torch::Tensor row = method->named_parameters()["table"][0];
@@ -103,9 +103,9 @@ TEST(LearnedBeyond, ATableOfOneRowInterpolates) {
 }
 
 TEST(LearnedBeyond, ErrorNamesTheChoices) {
-  Encoder encoder = small_encoder(small_config(PositionKind::kLearned));
+  Encoder encoder = small_encoder(small_config("learned"));
   const SequenceLayout layout = make_layout({0, kRows + 1}, torch::kCPU);
-  EXPECT_EQ(encoder->position().max_positions(), kRows);
+  EXPECT_TRUE(encoder->config().position.active().limit()->refuses(kRows + 1));
   EXPECT_THAT([&] { encoder(token_ids(kRows + 1, 1), layout, torch::arange(3)); },
               ThrowsUserError("model.position.learned.beyond to clamp, tile or interpolate"));
 }

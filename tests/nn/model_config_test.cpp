@@ -1,5 +1,7 @@
 #include "nn/model_config.h"
 
+#include "nn/position/learned.h"
+#include "nn/position/rse.h"
 #include "tests/support.h"
 
 namespace rse {
@@ -46,15 +48,32 @@ attention: {backend: reference, deterministic: true}
   expected.activation = Activation::kGeglu;
   expected.dropout = 0.25;
   expected.init_std = 0.05;
-  expected.position.method = PositionKind::kLearned;
+  expected.position.method = "learned";
   expected.position.rotary_base = 500;
-  expected.position.learned = {TableInit::kNormal, 77, BeyondTable::kTile};
-  expected.position.rse = {
+  expected.position.keys<LearnedPositionConfig>() = {TableInit::kNormal, 77, BeyondTable::kTile};
+  expected.position.keys<RsePositionConfig>() = {
       {DecayScope::kPerLayer, DecayInit::kUniform, 0.5}, Mass::kShared, false, Remainder::kSelf, 0};
   expected.attention = {Backend::kReference, true};
   EXPECT_EQ(config, expected);
   EXPECT_EQ(read(dump_config(dump_bound(config))), expected);
   EXPECT_EQ(read(""), ModelConfig());
+}
+
+// A dump is compared with older ones when a run is resumed: keys stay where they are.
+TEST(ModelConfig, DumpsPositionKeysInTheListsOrder) {
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : dump_bound(ModelConfig()).find("position")->entries) keys.push_back(key);
+  EXPECT_THAT(keys, testing::ElementsAre("method", "learned", "rotary_base", "rope_decay", "rse"));
+}
+
+TEST(ModelConfig, CopiesOfPositionSettingsAreIndependent) {
+  const ModelConfig original;
+  ModelConfig copy = original;
+  copy.position.keys<LearnedPositionConfig>().max_positions = 7;
+  EXPECT_NE(copy, original);
+  EXPECT_EQ(original.position.keys<LearnedPositionConfig>().max_positions, 512);
+  copy = original;
+  EXPECT_EQ(copy, original);
 }
 
 TEST(ModelConfig, ErrorsNameFileLineAndKey) {
@@ -77,6 +96,8 @@ TEST(ModelConfig, ErrorsNameFileLineAndKey) {
        "m.yaml:3: position.rse.decay.init: 'geometric'"},
       {"position: {rse: {decay: {value: 0}}}", "position.rse.decay.value: '0'"},
       {"position: {rse: {skip_below: 1}}", "position.rse.skip_below: '1'"},
+      {"position: {rope_decay: {decay: {value: -1}}}", "position.rope_decay.decay.value: '-1'"},
+      {"position: {rope_decay: {decay: {scope: heads}}}", "position.rope_decay.decay.scope: 'heads'"},
       {"position: {rse: {self: true}}", "unknown key 'position.rse.self'"},
       {"attention: {backend: cuda}", "attention.backend: 'cuda'"},
       {"position: {rotary_base: 1}",

@@ -20,15 +20,15 @@ TEST(ModelReport, CountsByHand) {
       {"ffn", 2 * 2 * 32 * 48},
       {"head", 32 * 32},
       {"norms and biases", 2 * (4 * 32 + 4 * 32 + 48 + 32) + 2 * 32 + (32 + 2 * 32 + 40)}};
-  for (const PositionKind method : kAllMethods) {
+  for (const std::string& method : kAllMethods) {
     auto expected = shared;
-    if (method == PositionKind::kLearned) expected["position"] = 24 * 32;
-    if (method == PositionKind::kRse) expected["decay"] = 2 * 2;
+    if (method == "learned") expected["position"] = 24 * 32;
+    if (method == "rse" || method == "rope_decay") expected["decay"] = 2 * 2;
     ModelConfig config = small_config(method);
     config.head = HeadKind::kTransform;
     const Encoder encoder = small_encoder(config);
     const ModelReport report = report_model(*encoder, {10, 100, 0.2, false});
-    EXPECT_EQ(groups_of(report), expected) << method_label(method);
+    EXPECT_EQ(groups_of(report), expected) << method;
     int64_t total = 0;
     for (const auto& [name, count] : expected) total += count;
     EXPECT_EQ(report.parameters, total);
@@ -39,7 +39,9 @@ TEST(ModelReport, CountsByHand) {
     const double forward =
         2 * (8.0 * 1024 + 4.0 * 32 * 48 + 4.0 * 10 * 32) + 0.2 * (2.0 * 1024 + 2.0 * 32 * 40);
     EXPECT_NEAR(report.flop_per_token, 3 * forward, 1e-6);
-    const bool rotates = method == PositionKind::kRope || method == PositionKind::kRse;
+    EXPECT_EQ(report.position_parameters, config.position.active().parameters(config));
+    EXPECT_EQ(config.position.active().has_decay(), expected.contains("decay"));
+    const bool rotates = method == "rope" || method == "rope_decay" || method == "rse";
     EXPECT_EQ(report.table_bytes, rotates ? 2 * 10 * 8 * 4 : 0);  // cos and sin, 10 positions, 8 pairs
     EXPECT_THAT(report.flop_formula, testing::HasSubstr("2 layers"));
     config.head = HeadKind::kTied;
@@ -50,7 +52,7 @@ TEST(ModelReport, CountsByHand) {
 }
 
 TEST(ModelReport, MemoryFollowsPrecisionAndTokens) {
-  const Encoder encoder = small_encoder(small_config(PositionKind::kRope));
+  const Encoder encoder = small_encoder(small_config("rope"));
   const int64_t wide = report_model(*encoder, {10, 100, 0.2, false}).activation_bytes;
   EXPECT_EQ(wide, 100 * (2 * (8 * 32 + 4 * (6 * 32 + 2 * 48)) + 2 * 4 * 8));
   EXPECT_EQ(report_model(*encoder, {10, 200, 0.2, false}).activation_bytes, 2 * wide);

@@ -1,6 +1,6 @@
 #include "nn/position/position_method.h"
 
-#include "nn/position/rse.h"
+#include "nn/position/decay.h"
 #include "nn/rotary.h"
 #include "nn/softmax_attention.h"
 #include "tests/nn/small_model.h"
@@ -95,12 +95,12 @@ TEST(Rotary, RotatesBfloat16InFloat32) {
 }
 
 TEST(LearnedPosition, StartsHaveTheSameSize) {
-  ModelConfig config = small_config(PositionKind::kLearned);
+  ModelConfig config = small_config("learned");
   config.width = 256;
   config.heads = 8;
-  config.position.learned.max_positions = 512;
+  config.position.keys<LearnedPositionConfig>().max_positions = 512;
   for (const TableInit init : {TableInit::kNormal, TableInit::kSinusoidal}) {
-    config.position.learned.init = init;
+    config.position.keys<LearnedPositionConfig>().init = init;
     auto method = make_position_method(config);
     method->initialize(5);
     const torch::Tensor table = method->named_parameters()["table"];
@@ -110,7 +110,7 @@ TEST(LearnedPosition, StartsHaveTheSameSize) {
 }
 
 TEST(LearnedPosition, AddsARowAPosition) {
-  auto method = make_position_method(small_config(PositionKind::kLearned));
+  auto method = make_position_method(small_config("learned"));
   method->initialize(5);
   const torch::Tensor table = method->named_parameters()["table"];
   for (const std::vector<int32_t>& borders : {std::vector<int32_t>{0, 5, 8}, std::vector<int32_t>{0, 4, 8}}) {
@@ -124,9 +124,9 @@ TEST(LearnedPosition, AddsARowAPosition) {
 }
 
 std::shared_ptr<PositionMethod> rse_method(DecayScope scope, DecayInit init, double value = 0.01) {
-  ModelConfig config = small_config(PositionKind::kRse);
+  ModelConfig config = small_config("rse");
   config.layers = 3;
-  config.position.rse.decay = {scope, init, value};
+  config.position.keys<RsePositionConfig>().decay = {scope, init, value};
   auto method = make_position_method(config);
   method->initialize(1);
   return method;
@@ -214,9 +214,9 @@ TEST(RsePosition, OptionsReachTheOperator) {
   options.skip_below = 0.0;
   const torch::Tensor decay = torch::full({2}, 0.2, torch::kFloat64);
   const auto with = [&](const std::function<void(ModelConfig&)>& change) {
-    ModelConfig config = small_config(PositionKind::kRse);
+    ModelConfig config = small_config("rse");
     config.position.rotary_base = 50.0;
-    config.position.rse = {
+    config.position.keys<RsePositionConfig>() = {
         {DecayScope::kGlobal, DecayInit::kUniform, 0.2}, Mass::kShared, false, Remainder::kSelf, 0.0};
     change(config);
     const auto method = make_position_method(config);
@@ -225,9 +225,10 @@ TEST(RsePosition, OptionsReachTheOperator) {
                               attention(q, q, v, decay, layout.cu_seqlens, 5, options).out);
   };
   EXPECT_LT(with([](ModelConfig&) {}), 1e-6);
-  EXPECT_GT(with([](ModelConfig& c) { c.position.rse.mass = Mass::kPerSide; }), 1e-3);
-  EXPECT_GT(with([](ModelConfig& c) { c.position.rse.self_key = true; }), 1e-3);
-  EXPECT_GT(with([](ModelConfig& c) { c.position.rse.remainder = Remainder::kDrop; }), 1e-3);
+  EXPECT_GT(with([](ModelConfig& c) { c.position.keys<RsePositionConfig>().mass = Mass::kPerSide; }), 1e-3);
+  EXPECT_GT(with([](ModelConfig& c) { c.position.keys<RsePositionConfig>().self_key = true; }), 1e-3);
+  EXPECT_GT(with([](ModelConfig& c) { c.position.keys<RsePositionConfig>().remainder = Remainder::kDrop; }),
+            1e-3);
   EXPECT_GT(with([](ModelConfig& c) { c.position.rotary_base = 0.0; }), 1e-3);
 }
 

@@ -8,17 +8,14 @@
 
 #include "core/random.h"
 #include "nn/encoder.h"
+#include "nn/position/learned.h"
+#include "nn/position/rse.h"
 
 namespace rse {
 
-inline const std::vector<PositionKind> kAllMethods = {PositionKind::kLearned, PositionKind::kNone,
-                                                      PositionKind::kRope, PositionKind::kRse};
+inline const std::vector<std::string> kAllMethods = PositionConfig().method_names();
 
-inline std::string method_label(PositionKind kind) {
-  return std::vector<std::string>{"learned", "none", "rope", "rse"}[static_cast<size_t>(kind)];
-}
-
-inline ModelConfig small_config(PositionKind method) {
+inline ModelConfig small_config(const std::string& method) {
   ModelConfig config;
   config.vocab_size = 40;
   config.layers = 2;
@@ -27,8 +24,8 @@ inline ModelConfig small_config(PositionKind method) {
   config.ffn_width = 48;
   config.init_std = 0.1;
   config.position.method = method;
-  config.position.learned.max_positions = 24;
-  config.position.rse.skip_below = 0.0;
+  config.position.keys<LearnedPositionConfig>().max_positions = 24;
+  config.position.keys<RsePositionConfig>().skip_below = 0.0;
   return config;
 }
 

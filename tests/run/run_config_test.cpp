@@ -1,6 +1,8 @@
 // The run configuration: arms, overrides, messages.
 #include "run/run_config.h"
 
+#include "nn/position/learned.h"
+#include "nn/position/rse.h"
 #include "tests/support.h"
 #include "tests/train/toy_run.h"
 
@@ -20,12 +22,12 @@ TEST(RunConfig, ArmsAreTheBaseMergedWithTheirOverride) {
       "  b: {train: {decay_learning_rate: 0.5}}\n"
       "  c:\n");
   ASSERT_EQ(config.arms.size(), 3u);
-  EXPECT_EQ(config.arms[0].model.position.method, PositionKind::kRope);
+  EXPECT_EQ(config.arms[0].model.position.method, "rope");
   EXPECT_EQ(config.arms[0].model.layers, 3);
   EXPECT_EQ(config.arms[0].differs, "model.position.method=rope");
   EXPECT_EQ(config.arms[1].decay_learning_rate, 0.5);
   EXPECT_EQ(config.arms[1].learning_rate, 0.002);
-  EXPECT_EQ(config.arms[1].model.position.rse.mass, Mass::kShared);
+  EXPECT_EQ(config.arms[1].model.position.keys<RsePositionConfig>().mass, Mass::kShared);
   EXPECT_EQ(config.arms[2].differs, "");
 }
 
@@ -93,7 +95,8 @@ TEST(RunConfig, VocabularyAndLengthsAreCheckedAgainstTheFiles) {
   EXPECT_EQ(toy.config("", {"model.position.method=learned", "model.position.learned.max_positions=16",
                             "model.position.learned.beyond=tile"})
                 .arms[0]
-                .model.position.learned.beyond,
+                .model.position.keys<LearnedPositionConfig>()
+                .beyond,
             BeyondTable::kTile);
   TokenFileWriter other(toy.path("other.bin"), "another tokenizer", kToyVocabulary);
   other.add_document({5, 6, 7});
