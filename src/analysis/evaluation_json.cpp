@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "analysis/findings.h"
+#include "analysis/headlines.h"
 #include "core/file.h"
 
 namespace rse {
@@ -122,6 +123,14 @@ Json cost_json(const ArmCost& cost) {
           {"mfu", or_null(cost.mfu)}};
 }
 
+Json headlines_json(const Headlines& headlines) {
+  Json arms = Json::array();
+  for (const ArmHeadline& headline : headlines.arms) {
+    arms.push_back({{"arm", headline.arm}, {"text", headline.text}});
+  }
+  return {{"arms", std::move(arms)}, {"between_arms", headlines.between_arms}, {"scope", headlines.scope}};
+}
+
 }  // namespace
 
 void write_evaluation(const std::filesystem::path& path, const Analysis& analysis,
@@ -131,6 +140,7 @@ void write_evaluation(const std::filesystem::path& path, const Analysis& analysi
                {"arms", arms_json(analysis.arms)},
                {"replicas", arms_json(analysis.replicas)},
                {"comparisons", Json::array()},
+               {"headlines", headlines_json(make_headlines(analysis))},
                {"findings", findings(analysis)},
                {"costs", Json::array()},
                {"decay", Json::array()},

@@ -1,30 +1,31 @@
-// evaluation.json: everything that the report shows, in one file that needs nothing else. No Torch.
+// evaluation.json: everything that the report shows, in one file that needs nothing else. Written here, read
+// by scripts/report.py and, to join evaluations, by evaluation_reader.h. No Torch.
 //
 // Keys, in this order:
-//   format            1
-//   protocol          run, step, data, data_fingerprint, trained_on, pieces, piece_selection, piece_tokens,
-//   targets, documents, unigram_entropy,
-//                     trained_length, lengths, control_window (null: no control), beyond, masking
-//                     {probability, mask_share, random_share, seed}, device, precision, batch_tokens,
-//                     program, bootstrap {resamples, seed, confidence}, plateau_share, seeds_for_a_verdict,
-//                     hold_margin
-//   arms              [{arm, seeds, on_unigram_plateau, results}]
-//   replicas          the same with one seed each
-//     results         [{length, attention ("full" | "control"), attention_window (null: full), seconds, nll,
-//     difference,
-//                     over_control, edges}]; nll, difference, over_control: {mean, low, high} or null, low
-//                     and high null without interval; edges: [{first, last, targets, nll}]
-//   comparisons       [{first, second, length, seeds, by_seed, difference, p, p_holm, smallest_p_holm,
-//   detectable,
-//                     verdict}]
-//   findings          [sentence]
-//   costs             [{arm, device, differs, parameters, position_parameters, decay_parameters, table_bytes,
-//   flop_per_token,
-//                     flop_formula, memory_bytes, step_ms_median, step_ms_interquartile_range,
-//                     tokens_per_second, mfu}]
-//   decay             [{arm, seed, lambda}], lambda [layers][heads]; replicas whose method has none are left
-//   out configuration     the run's config.yaml
-// NLL in nats, times in the unit their name says, mfu a share; what is not known is null.
+//   format          1
+//   protocol        run, step, data, data_fingerprint, trained_on, pieces, piece_selection, piece_tokens,
+//                   targets, documents, unigram_entropy, trained_length, lengths,
+//                   control_window (null: no control), beyond,
+//                   masking {probability, mask_share, random_share, seed},
+//                   device, precision, batch_tokens, program, bootstrap {resamples, seed, confidence},
+//                   plateau_share, seeds_for_a_verdict, hold_margin
+//   arms            [{arm, seeds, on_unigram_plateau, results}]
+//   replicas        the same with one seed each
+//     results       [{length, attention ("full" | "control"), attention_window (null: full), seconds, nll,
+//                   difference, over_control, edges}]
+//       nll, difference, over_control   {mean, low, high} or null; low and high are null without an interval
+//       edges                           [{first, last, targets, nll}]
+//   comparisons     [{first, second, length, seeds, by_seed, difference, p, p_holm, smallest_p_holm,
+//                   detectable, verdict}]
+//   headlines       {arms [{arm, text}], between_arms, scope}: texts of one or two sentences, or empty
+//   findings        [sentence]
+//   costs           [{arm, device, differs, parameters, position_parameters, decay_parameters, table_bytes,
+//                   flop_per_token, flop_formula, memory_bytes, step_ms_median,
+//                   step_ms_interquartile_range, tokens_per_second, mfu}]
+//   decay           [{arm, seed, lambda [layers][heads]}], without the replicas whose method has no decay
+//   configuration   the run's config.yaml
+//
+// NLL is in nats, times are in the unit that their name says, mfu is a share; what is not known is null.
 #pragma once
 
 #include <cstdint>

@@ -4,99 +4,49 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cmath>
-#include <set>
+
+#include "analysis/wording.h"
 
 namespace rse {
 namespace {
 
-// Below so many, percentile intervals are noticeably narrower than they say.
-constexpr int64_t kFewDocuments = 30;
-
-// "16,384"
-std::string grouped(int64_t value) {
-  const std::string digits = std::to_string(value);
-  std::string text;
-  for (size_t i = 0; i < digits.size(); ++i) {
-    if (i > 0 && digits[i - 1] != '-' && (digits.size() - i) % 3 == 0) text += ',';
-    text += digits[i];
-  }
-  return text;
-}
-
-std::string count_of(int64_t count, const char* thing) {
-  return fmt::format("{} {}{}", grouped(count), thing, count == 1 ? "" : "s");
-}
-
-// "-0.0062", "+2.713": four decimals where a change is small.
-std::string change(double value, double size) { return fmt::format("{:+.{}f}", value, size < 0.1 ? 4 : 3); }
-
-// "-0.0062 [-0.0071, -0.0053]"
-std::string with_interval(const Estimate& estimate) {
-  if (!estimate.interval) return change(estimate.mean, std::abs(estimate.mean));
-  const double size = std::max(std::abs(estimate.interval->low), std::abs(estimate.interval->high));
-  return fmt::format("{} [{}, {}]", change(estimate.mean, size), change(estimate.interval->low, size),
-                     change(estimate.interval->high, size));
-}
+using namespace wording;
 
 std::string join_clauses(const std::vector<std::string>& clauses) {
   return fmt::format("{}", fmt::join(clauses, "; "));
 }
 
-// What an interval of these seeds says something about.
-std::string scope(const Analysis& analysis, size_t seeds) {
-  if (analysis.documents < 2) return "one document, so no interval";
-  const std::string documents = count_of(analysis.documents, "document");
-  if (seeds == 1) return fmt::format("intervals over {}: a claim about this one trained model", documents);
-  const std::string both =
-      fmt::format("intervals over {} and {}", count_of(static_cast<int64_t>(seeds), "seed"), documents);
-  return seeds < kSeedsForAVerdict ? both + ": a claim about these trained models" : both;
-}
-
-// "holds", ... for a change beyond the trained length.
+// "holds (...)", "improves (...)", ... for a change beyond the trained length.
 std::string change_in_words(const Estimate& estimate) {
-  if (!estimate.interval) return fmt::format("changes by {}", with_interval(estimate));
-  const Interval& interval = *estimate.interval;
-  const char* word = "undecided";
-  if (interval.high < 0) {
-    word = "improves";
-  } else if (interval.low > 0) {
-    word = "deteriorates";
-  } else if (std::max(-interval.low, interval.high) <= kHoldMargin) {
-    word = "holds";
+  const std::string numbers = with_interval(estimate);
+  switch (judge_change(estimate)) {
+    case Change::kNoInterval:
+      return fmt::format("changes by {}", numbers);
+    case Change::kImproves:
+      return fmt::format("improves ({})", numbers);
+    case Change::kDeteriorates:
+      return fmt::format("deteriorates ({})", numbers);
+    case Change::kHolds:
+      return fmt::format("holds ({})", numbers);
+    case Change::kUndecided:
+      break;
   }
-  return fmt::format("{} ({})", word, with_interval(estimate));
+  return fmt::format("undecided ({})", numbers);
 }
 
 std::string control_in_words(const Estimate& estimate) {
-  if (!estimate.interval) return fmt::format("differs by {}", with_interval(estimate));
-  const char* word = "no difference shown";
-  if (estimate.interval->high < 0) word = "better";
-  if (estimate.interval->low > 0) word = "worse";
-  return fmt::format("{} ({})", word, with_interval(estimate));
-}
-
-void whole_report(const Analysis& analysis, std::vector<std::string>& sentences) {
-  if (analysis.documents == 1) {
-    sentences.push_back(
-        "The targets lie in one document: there is no interval, and nothing here speaks of other texts.");
-  } else if (analysis.documents < kFewDocuments) {
-    sentences.push_back(
-        fmt::format("{}: percentile intervals over so few are too narrow; of normal values one that says 95 "
-                    "% covers about {:.0f} %.",
-                    count_of(analysis.documents, "document"), 100 * percentile_coverage(analysis.documents)));
+  const std::string numbers = with_interval(estimate);
+  switch (judge_control(estimate)) {
+    case AgainstControl::kNoInterval:
+      return fmt::format("differs by {}", numbers);
+    case AgainstControl::kBetter:
+      return fmt::format("better ({})", numbers);
+    case AgainstControl::kWorse:
+      return fmt::format("worse ({})", numbers);
+    case AgainstControl::kNotShown:
+      break;
   }
-  size_t seeds = 0;
-  for (const ArmResult& arm : analysis.arms) seeds = std::max(seeds, arm.seeds.size());
-  if (seeds == 1) {
-    sentences.push_back(
-        "One seed an arm: every statement is about the trained models, none about the methods.");
-  } else if (static_cast<int64_t>(seeds) < kFewDocuments && analysis.documents > 1) {
-    sentences.push_back(fmt::format(
-        "{}: where seeds differ more than documents, an interval that says 95 % covers about {:.0f} %.",
-        count_of(static_cast<int64_t>(seeds), "seed"),
-        100 * percentile_coverage(static_cast<int64_t>(seeds))));
-  }
+  return fmt::format("no difference shown ({})", numbers);
 }
 
 void plateau(const Analysis& analysis, const ArmResult& arm, std::vector<std::string>& sentences) {
@@ -107,12 +57,12 @@ void plateau(const Analysis& analysis, const ArmResult& arm, std::vector<std::st
                                 replica.seeds.front()));
   }
   if (stuck.empty()) return;
-  sentences.push_back(
-      fmt::format("{}: NLL {} at {} tokens is not below {:g} times the unigram entropy {:.3f}: still on the "
-                  "unigram plateau, where a "
-                  "model knows little beyond word frequencies; its numbers say nothing about the method.",
-                  arm.arm, fmt::join(stuck, ", "), grouped(analysis.trained_length), kPlateauShare,
-                  analysis.unigram_entropy));
+  sentences.push_back(fmt::format(
+      "{}: NLL {} at {} tokens is not below {:g} times the unigram entropy {:.3f}: still on the "
+      "unigram plateau, "
+      "where a model knows little beyond word frequencies; its numbers say nothing about the method.",
+      arm.arm, fmt::join(stuck, ", "), grouped(analysis.trained_length), kPlateauShare,
+      analysis.unigram_entropy));
 }
 
 void beyond_trained_length(const Analysis& analysis, const ArmResult& arm,
@@ -183,13 +133,6 @@ void at_edges(const Analysis& analysis, const ArmResult& arm, std::vector<std::s
       far.nll, distances(far), count_of(far.targets, "target")));
 }
 
-// Seeds from which a sign-flip test can reach kSignificance in a family of this size.
-int64_t seeds_needed(size_t family) {
-  int64_t seeds = static_cast<int64_t>(kSeedsForAVerdict);
-  while (std::ldexp(2.0, -static_cast<int>(seeds)) * static_cast<double>(family) > kSignificance) ++seeds;
-  return seeds;
-}
-
 // "rse is better at 1,024 (-0.0100 [-0.0120, -0.0080], p 0.016, ...)"
 std::string comparison_clause(const Comparison& comparison) {
   const std::string where = fmt::format("at {}", grouped(comparison.length));
@@ -214,7 +157,7 @@ std::string comparison_clause(const Comparison& comparison) {
   return fmt::format("{} is better {} ({})", first ? comparison.first : comparison.second, where, numbers);
 }
 
-// One sentence a pair of arms. What keeps a pair from a verdict does so at every length.
+// One sentence per pair of arms. What keeps a pair from a verdict does so at every length.
 void between_arms(const Analysis& analysis, std::vector<std::string>& sentences) {
   const std::vector<Comparison>& all = analysis.comparisons;
   for (size_t begin = 0, end = 0; begin < all.size(); begin = end) {
@@ -242,20 +185,14 @@ void between_arms(const Analysis& analysis, std::vector<std::string>& sentences)
   if (weakest->smallest_p_holm <= kSignificance) return;
   sentences.push_back(fmt::format(
       "{} seeds cannot bring p below {:.3g} after Holm's correction over the {} comparisons of this report, "
-      "so they cannot "
-      "give a verdict at the level of {:g}; {} seeds could.",
+      "so they cannot give a verdict at the level of {:g}; {} seeds could.",
       weakest->seeds.size(), weakest->smallest_p_holm, all.size(), kSignificance, seeds_needed(all.size())));
-}
-
-std::string optional_change(const std::optional<Estimate>& estimate) {
-  return estimate ? with_interval(*estimate) : "";
 }
 
 }  // namespace
 
 std::vector<std::string> findings(const Analysis& analysis) {
-  std::vector<std::string> sentences;
-  whole_report(analysis, sentences);
+  std::vector<std::string> sentences = reservations(analysis);
   for (const ArmResult& arm : analysis.arms) {
     plateau(analysis, arm, sentences);
     if (arm.on_plateau) continue;
@@ -265,30 +202,6 @@ std::vector<std::string> findings(const Analysis& analysis) {
   }
   between_arms(analysis, sentences);
   return sentences;
-}
-
-std::string result_table(const Analysis& analysis) {
-  size_t width = 3;
-  for (const ArmResult& replica : analysis.replicas) width = std::max(width, replica.arm.size());
-  constexpr const char* kRow = "{:<{}} {:>5} {:>8} {:>8} {:>29} {:>8} {:>29}\n";
-  std::string text = fmt::format(kRow, "arm", width, "seed", "length", "NLL",
-                                 fmt::format("minus NLL at {}", grouped(analysis.trained_length)), "control",
-                                 "full minus control");
-  for (const ArmResult& replica : analysis.replicas) {
-    for (const LengthResult& row : replica.lengths) {
-      if (row.control()) continue;
-      const LengthResult* control = replica.at(row.length, true);
-      text += fmt::format(kRow, replica.arm, width, replica.seeds.front(), grouped(row.length),
-                          fmt::format("{:.4f}", row.nll.mean), optional_change(row.difference),
-                          control != nullptr ? fmt::format("{:.4f}", control->nll.mean) : "",
-                          optional_change(row.over_control));
-    }
-  }
-  text += fmt::format("{} in {}; NLL in nats a target; differences paired by target, averaged by document{}",
-                      count_of(analysis.targets, "target"), count_of(analysis.documents, "document"),
-                      analysis.documents > 1 ? ", with 95 % bootstrap intervals over documents" : "");
-  for (const std::string& sentence : findings(analysis)) text += "\n" + sentence;
-  return text;
 }
 
 }  // namespace rse

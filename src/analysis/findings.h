@@ -1,4 +1,4 @@
-// An analysis in words and as a table for the terminal. No Torch.
+// An analysis in words, complete: what the report lists and evaluation.json keeps. No Torch.
 //
 // Every sentence says no more than the numbers allow: what it rests on (documents, or seeds and documents),
 // the interval, and where there is none, why.
@@ -15,9 +15,5 @@ namespace rse {
 // plateau, beyond the trained length, against the control, at edges; between arms: verdicts or "not enough
 // seeds".
 std::vector<std::string> findings(const Analysis& analysis);
-
-// One row an (arm, seed, length): NLL, difference to the trained length [interval], the control's NLL, full
-// minus control [interval]; then findings(), one a line. No line feed at the end.
-std::string result_table(const Analysis& analysis);
 
 }  // namespace rse

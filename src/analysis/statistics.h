@@ -1,4 +1,4 @@
-// Intervals and tests for means over documents and seeds (evaluation.md section 5). No Torch.
+// Intervals and tests for means over documents and seeds (src/eval/README.md section 5). No Torch.
 //
 // Invariants: every result is a pure function of its arguments (draws are counter-based); values are finite
 // (RSE_ASSERT). Two means that are bootstrapped with equal settings and equally many documents see the same

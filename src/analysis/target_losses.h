@@ -1,4 +1,4 @@
-// What an evaluation at several lengths measures, target by target (evaluation.md section 2): the raw
+// What an evaluation at several lengths measures, target by target (src/eval/README.md section 2): the raw
 // material of every table, interval and figure.
 //
 // Invariant: the targets are the same, in the same order, for every arm, seed, length and control; only the

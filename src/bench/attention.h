@@ -9,7 +9,7 @@
 // computed stands beside it.
 //
 // Before a speed is printed, output and every gradient of some heads are compared with the float64 reference
-// backend on the same inputs; a case beyond the bounds of spec section 4 gets no speed.
+// backend on the same inputs; a case beyond the bounds of src/ops/README.md section 4 gets no speed.
 #pragma once
 
 #include <cstdint>

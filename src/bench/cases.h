@@ -19,7 +19,7 @@ struct BenchInputs {
   torch::Tensor query, key, value, decay, out_grad;  // [batch, seq, heads, head_dim]; decay [heads]
 };
 
-// Bounds of spec section 4.
+// Bounds of src/ops/README.md section 4.
 struct BenchBounds {
   double out, qkv_grad, decay_grad;
 };

@@ -5,7 +5,6 @@
 
 #include "core/check.h"
 #include "nn/autocast.h"
-#include "nn/position/rse.h"
 #include "run/trained_run.h"
 
 namespace rse {
@@ -15,8 +14,8 @@ constexpr double kMasked = 0.15;
 
 const ArmConfig& rse_arm(const TrainedRun& run) {
   const auto& arms = run.config.arms;
-  const auto found =
-      std::find_if(arms.begin(), arms.end(), [](const ArmConfig& arm) { return arm.has_decay(); });
+  const auto found = std::find_if(arms.begin(), arms.end(),
+                                  [](const ArmConfig& arm) { return arm.model.position.method == "rse"; });
   if (found == arms.end()) throw_user_error("{}: no arm with position.method rse", run.folder.string());
   return *found;
 }
@@ -58,13 +57,14 @@ std::vector<BenchInputs> trained_inputs(AttentionBenchOptions& options, int64_t 
   tokens.masked_fill_(torch::rand(tokens.sizes()) < kMasked, kMaskId);
 
   std::vector<BenchInputs> layers;
-  auto& position = dynamic_cast<RsePosition&>(encoder->position());
-  position.observe([&](int64_t, const torch::Tensor& query, const torch::Tensor& key,
-                       const torch::Tensor& value, const torch::Tensor& decay) {
-    const auto leaf = [&](const torch::Tensor& x) { return x.to(type).clone().requires_grad_(true); };
-    layers.push_back({leaf(query), leaf(key), leaf(value), decay.clone().requires_grad_(true),
-                      torch::randn(query.sizes()).to(type).to(device)});
-  });
+  const bool observed =
+      encoder->position().observe([&](int64_t, const torch::Tensor& query, const torch::Tensor& key,
+                                      const torch::Tensor& value, const torch::Tensor& decay) {
+        const auto leaf = [&](const torch::Tensor& x) { return x.to(type).clone().requires_grad_(true); };
+        layers.push_back({leaf(query), leaf(key), leaf(value), decay.clone().requires_grad_(true),
+                          torch::randn(query.sizes()).to(type).to(device)});
+      });
+  RSE_ASSERT(observed, "method rse without rse::attention");
   if (options.batch * seq > std::numeric_limits<int32_t>::max()) {
     throw_user_error("--batch: {} windows of {} tokens, expected fewer than 2^31 tokens", options.batch, seq);
   }

@@ -1,5 +1,5 @@
-// Fixed targets for evaluation at several lengths (evaluation.md section 2): the same texts, the same targets
-// with the same replacements whatever the window; only the segmentation differs.
+// Fixed targets for evaluation at several lengths (src/eval/README.md section 2): the same texts, the same
+// targets with the same replacements whatever the window; only the segmentation differs.
 //
 // Documents are cut into pieces of piece_tokens tokens, a multiple of the longest window to come; what a
 // document has beyond its last whole piece is left out. A batch cuts pieces into windows. Masks are keyed by

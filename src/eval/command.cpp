@@ -8,8 +8,8 @@
 #include <set>
 
 #include "analysis/evaluation_json.h"
-#include "analysis/findings.h"
 #include "analysis/report_command.h"
+#include "analysis/terminal_summary.h"
 #include "core/check.h"
 #include "core/file.h"
 #include "core/hash.h"
@@ -178,13 +178,12 @@ void log_header(const TrainedRun& run, const TokenFile& file, const EvalPlan& pl
   spdlog::info("{}, {}", describe_device(forward.device, plan.train).name, forward.bf16 ? "bf16" : "float32");
 }
 
-// Prints the table, makes the folder, draws the report.
+// Prints the summary, makes the folder, draws the report.
 int publish(const EvalCommand& command, const SavedEvaluation& evaluation, const EvaluationFolder& output,
             const std::vector<fs::path>& runs) {
   const Analysis analysis =
       analyze(evaluation.places, evaluation.replicas, evaluation.trained_length, evaluation.unigram_entropy);
-  fmt::print("{}\nunigram entropy of the data: {:.4f} nats\n", result_table(analysis),
-             evaluation.unigram_entropy);
+  fmt::print("{}\n", terminal_summary(analysis));
   std::fflush(stdout);
   const fs::path folder = output.make([&](const fs::path& temporary) {
     write_results(temporary, result_rows(evaluation.places, evaluation.replicas, evaluation.trained_length));

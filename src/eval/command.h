@@ -5,7 +5,7 @@
 
 namespace rse {
 
-// Measures, prints the table, makes the folder (eval_output.h), draws the report. Everything that can be
+// Measures, prints the summary, makes the folder (eval/output.h), draws the report. Everything that can be
 // checked is checked before anything is computed; models are loaded one at a time. Returns kExitOk. Throws
 // UserError, and std::runtime_error where only the report could not be drawn: the results are complete then.
 int run_eval_command(const EvalCommand& command);

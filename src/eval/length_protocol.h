@@ -1,5 +1,5 @@
-// Evaluation at several lengths on fixed targets (evaluation.md sections 2 and 3): the raw material, target
-// by target. Tables, intervals and sentences are made of it by analysis/analysis.h.
+// Evaluation at several lengths on fixed targets (src/eval/README.md sections 2 and 3): the raw material,
+// target by target. Tables, intervals and sentences are made of it by analysis/analysis.h.
 //
 // Texts are cut into pieces of the longest length; every length divides it, so each target is predicted at
 // each length. Order of calls: LengthProtocol (chooses pieces and targets) -> measure() for each model.

@@ -137,33 +137,32 @@ void choose_targets(const EvalCommand& command, EvalPlan& plan) {
   }
 }
 
-// Learned tables and the longest length: sets `beyond` in `arms`, returns it in words.
-// trained: tokens of the longest training sequence, beyond which rows are as they started.
+// Methods with a limit and the longest length: sets the rule beyond it in `arms`, returns it in words.
+// trained: tokens of the longest training sequence, beyond which positions are as they started.
 std::string choose_beyond(const EvalCommand& command, int64_t trained, int64_t longest,
                           std::vector<ArmConfig>& arms) {
-  std::set<std::string> rules;
-  const auto& names = beyond_table_names();
-  const std::vector<std::pair<std::string, BeyondTable>> offered(names.begin() + 1, names.end());
-  std::optional<BeyondTable> wanted;
-  if (!command.beyond.empty()) wanted = choose("--beyond", command.beyond, offered);
-  for (ArmConfig& arm : arms) {
-    LearnedPositionConfig& learned = arm.model.position.learned;
-    if (arm.model.position.method != PositionKind::kLearned) continue;
-    learned.trained_positions = std::min(learned.max_positions, trained);
-    if (learned.trained_positions >= longest) continue;
-    if (wanted) learned.beyond = *wanted;
-    if (learned.beyond == BeyondTable::kError) {
-      throw_user_error(
-          "arm {}: its position table has {} rows{}, the longest length is {}: expected --beyond clamp (the "
-          "last row), tile (position mod rows) or interpolate (linear over the table)",
-          arm.name, learned.trained_positions,
-          learned.max_positions > trained ? fmt::format(" that were trained (of {})", learned.max_positions)
-                                          : "",
-          longest);
+  if (!command.beyond.empty()) {
+    const std::vector<std::string> known = PositionConfig().beyond_rules();
+    if (std::find(known.begin(), known.end(), command.beyond) == known.end()) {
+      throw_user_error("--beyond: '{}': expected one of {}", command.beyond, fmt::join(known, ", "));
     }
-    rules.insert(std::find_if(names.begin(), names.end(), [&](const auto& item) {
-                   return item.second == learned.beyond;
-                 })->first);
+  }
+  std::set<std::string> rules;
+  for (ArmConfig& arm : arms) {
+    PositionSettings& method = arm.model.position.active();
+    method.set_trained_length(trained);
+    std::optional<LengthLimit> limit = method.limit();
+    if (!limit || limit->positions >= longest) continue;
+    if (!command.beyond.empty()) method.set_beyond(command.beyond);
+    limit = method.limit();
+    if (limit->refuses(longest)) {
+      throw_user_error(
+          "arm {}: its position table has {} rows{}, the longest length is {}: expected --beyond {}",
+          arm.name, limit->positions,
+          limit->configured > trained ? fmt::format(" that were trained (of {})", limit->configured) : "",
+          longest, limit->rule_meanings());
+    }
+    rules.insert(limit->rule);
   }
   return fmt::format("{}", fmt::join(rules, ", "));
 }

@@ -1,5 +1,5 @@
 // Validation while training: mean negative log-likelihood over targets that are fixed for a token file
-// (evaluation.md section 2), so that every arm and every step answers the same questions.
+// (src/eval/README.md section 2), so that every arm and every step answers the same questions.
 //
 // Order of calls: ValidationConfig -> make_validation_set() once -> evaluate() whenever wanted.
 #pragma once

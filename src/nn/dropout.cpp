@@ -9,8 +9,8 @@
 namespace rse {
 namespace {
 
-constexpr int64_t kDrawsPerCall = 4;  // uniforms in one random_bits()
-constexpr int64_t kGrain = 1 << 12;   // random_bits() calls a thread at least
+constexpr int64_t kDrawsPerCall = 4;  // uniforms of one random_bits()
+constexpr int64_t kGrain = 1 << 12;   // random_bits() calls per thread at least
 
 // Counter-based: element i takes draw i of the stream, so the mask does not depend on the number of threads.
 torch::Tensor keep_mask_cpu(at::IntArrayRef sizes, double rate, uint64_t stream) {
@@ -45,7 +45,7 @@ torch::Tensor dropout(const torch::Tensor& input, double rate, const std::option
   RSE_ASSERT(rate >= 0.0 && rate < 1.0, "dropout rate {}", rate);
   if (!key || rate == 0.0) return input;
   const uint64_t place = mix_key(static_cast<uint64_t>(layer), static_cast<uint64_t>(site));
-  const uint64_t stream = mix_key(mix_key(key->seed, "dropout"), key->step, place);
+  const uint64_t stream = mix_key(mix_key(key->seed, "dropout"), key->micro_batch, place);
   const torch::Tensor mask = input.is_cpu() ? keep_mask_cpu(input.sizes(), rate, stream)
                                             : keep_mask_device(input.sizes(), rate, stream, input.device());
   // LibTorch's fused input * mask * scale; it is its own gradient.

@@ -14,30 +14,33 @@ EncoderImpl::EncoderImpl(const ModelConfig& config) : config_(config) {
   for (int64_t i = 0; i < config.layers; ++i) layers_->push_back(EncoderLayer(config, i));
   if (config.norm == NormPlacement::kPre)
     final_norm_ = register_module("final_norm", make_norm(config.width));
-  if (config.head == HeadKind::kTransform) {
-    head_dense_ = register_module("head_dense", torch::nn::Linear(config.width, config.width));
-    head_norm_ = register_module("head_norm", make_norm(config.width));
-  }
-  head_bias_ = register_parameter("head_bias", torch::zeros({config.vocab_size}));
+  head_.emplace(*this, config, embedding_);
+  const std::optional<LengthLimit> limit = config.position.active().limit();
+  if (limit && limit->rule.empty()) longest_ = limit->positions;
 }
 
-torch::Tensor EncoderImpl::forward(const torch::Tensor& input_ids, const SequenceLayout& layout,
-                                   const torch::Tensor& target_positions,
-                                   const std::optional<DropoutKey>& dropout_key) {
+torch::Tensor EncoderImpl::hidden_states(const torch::Tensor& input_ids, const SequenceLayout& layout,
+                                         const torch::Tensor& at,
+                                         const std::optional<DropoutKey>& dropout_key) {
   RSE_ASSERT(input_ids.dim() == 1 && input_ids.size(0) == layout.total(), "{} input ids for a layout of {}",
              input_ids.numel(), layout.total());
-  const int64_t limit = position_->max_positions();
-  if (limit > 0 && layout.max_seqlen > limit) {
-    throw_user_error(
-        "model.position.learned.max_positions: '{}': expected at least {}, the longest sequence; or set "
-        "model.position.learned.beyond to clamp, tile or interpolate",
-        limit, layout.max_seqlen);
+  if (longest_ > 0 && layout.max_seqlen > longest_) {
+    const std::optional<LengthLimit> limit = config_.position.active().limit();
+    throw_user_error("{}: '{}': expected at least {}, the longest sequence; or set {} to {}", limit->key,
+                     longest_, layout.max_seqlen, limit->beyond_key, limit->rule_names());
   }
   torch::Tensor hidden = embed(input_ids, layout, dropout_key);
   for (const auto& layer : *layers_) {
     hidden = layer->as<EncoderLayerImpl>()->forward(hidden, layout, *position_, dropout_key);
   }
-  return predict(hidden.index_select(0, target_positions));
+  hidden = hidden.index_select(0, at);
+  return final_norm_ ? final_norm_(hidden) : hidden;
+}
+
+torch::Tensor EncoderImpl::forward(const torch::Tensor& input_ids, const SequenceLayout& layout,
+                                   const torch::Tensor& target_positions,
+                                   const std::optional<DropoutKey>& dropout_key) {
+  return head_->logits(hidden_states(input_ids, layout, target_positions, dropout_key));
 }
 
 torch::Tensor EncoderImpl::embed(const torch::Tensor& input_ids, const SequenceLayout& layout,
@@ -45,14 +48,6 @@ torch::Tensor EncoderImpl::embed(const torch::Tensor& input_ids, const SequenceL
   torch::Tensor hidden = position_->embed(embedding_(input_ids), layout);
   if (embedding_norm_) hidden = embedding_norm_(hidden);
   return dropout(hidden, config_.dropout, dropout_key, 0, DropoutSite::kEmbedding);
-}
-
-// hidden: [targets, width]. The transposed embedding and a bias; HeadKind::kTransform (Devlin et al. 2019)
-// puts a dense layer, GELU and norm before them.
-torch::Tensor EncoderImpl::predict(const torch::Tensor& hidden) {
-  torch::Tensor features = final_norm_ ? final_norm_(hidden) : hidden;
-  if (head_dense_) features = head_norm_(torch::gelu(head_dense_(features)));
-  return torch::linear(features, embedding_->weight, head_bias_);
 }
 
 void initialize_parameters(EncoderImpl& encoder, uint64_t seed) {

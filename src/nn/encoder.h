@@ -1,10 +1,12 @@
-// A BERT-style encoder with a masked-language-model head.
+// A BERT-style encoder: token ids become hidden states. It owns the parameters of its masked-language-model
+// head, too, so that a model is one module to train, to save and to evaluate.
 //
-// Order of calls: Encoder(config) -> initialize_parameters(encoder, seed) -> to(device) -> forward. Until
-// initialize_parameters() the values are LibTorch's random defaults.
+// Order of calls: Encoder(config) -> initialize_parameters(encoder, seed) -> to(device) -> forward or
+// hidden_states. Until initialize_parameters() the values are LibTorch's random defaults.
 // Invariants: nothing outside the position method knows about positions; parameter names are the same for
-// every position method, whose own begin with "position."; no random state is kept, so train() and eval()
-// mode are alike; forward never waits for the device.
+// every position method, whose own begin with "position."; names and order of parameters are part of the
+// format of checkpoints; no random state is kept, so train() and eval() mode are alike; nothing here waits
+// for the device.
 #pragma once
 
 #include <torch/torch.h>
@@ -16,6 +18,7 @@
 
 #include "nn/dropout.h"
 #include "nn/encoder_layer.h"
+#include "nn/mlm_head.h"
 #include "nn/model_config.h"
 #include "nn/position/position_method.h"
 #include "nn/sequence_layout.h"
@@ -27,9 +30,15 @@ class EncoderImpl : public torch::nn::Module {
   // config.vocab_size > 0.
   explicit EncoderImpl(const ModelConfig& config);
 
-  // input_ids: int64 [total]; target_positions: int64 [targets], indices into total.
-  // Returns logits [targets, vocab_size] of the targets only, in the compute dtype. dropout_key: absent, no
-  // dropout. Throws UserError where a sequence is longer than the position method can take.
+  // input_ids: int64 [total]; at: int64 [tokens], indices into total. Returns the hidden states of those
+  // tokens after the last norm, [tokens, width] in the dtype of the residual stream or of that norm.
+  // dropout_key: absent, no dropout. Throws UserError where a sequence is longer than the position method can
+  // take.
+  torch::Tensor hidden_states(const torch::Tensor& input_ids, const SequenceLayout& layout,
+                              const torch::Tensor& at,
+                              const std::optional<DropoutKey>& dropout_key = std::nullopt);
+
+  // The head on the hidden states of the targets: logits [targets, vocab_size] in the compute dtype.
   torch::Tensor forward(const torch::Tensor& input_ids, const SequenceLayout& layout,
                         const torch::Tensor& target_positions,
                         const std::optional<DropoutKey>& dropout_key = std::nullopt);
@@ -41,17 +50,15 @@ class EncoderImpl : public torch::nn::Module {
  private:
   torch::Tensor embed(const torch::Tensor& input_ids, const SequenceLayout& layout,
                       const std::optional<DropoutKey>& dropout_key);
-  torch::Tensor predict(const torch::Tensor& hidden);
 
   ModelConfig config_;
+  int64_t longest_ = 0;  // sequence that the position method takes; 0: any
   std::shared_ptr<PositionMethod> position_;
-  torch::nn::Embedding embedding_{nullptr};  // its weight is the head's decoder, too
-  torch::nn::LayerNorm embedding_norm_{nullptr},
-      final_norm_{nullptr};  // null where the configuration has none
+  torch::nn::Embedding embedding_{nullptr};
+  // Null where the configuration has none.
+  torch::nn::LayerNorm embedding_norm_{nullptr}, final_norm_{nullptr};
   torch::nn::ModuleList layers_{nullptr};
-  torch::nn::Linear head_dense_{nullptr};
-  torch::nn::LayerNorm head_norm_{nullptr};
-  torch::Tensor head_bias_;  // [vocab_size]
+  std::optional<MaskedLmHead> head_;
 };
 TORCH_MODULE(Encoder);
 

@@ -1,5 +1,5 @@
 // Initial values from names alone: counter-based, so bit-equal across arms, devices and numbers of threads
-// (evaluation.md section 1).
+// (src/eval/README.md section 1).
 #pragma once
 
 #include <torch/torch.h>

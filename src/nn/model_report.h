@@ -1,5 +1,5 @@
-// What a model costs, known before it trains (evaluation.md section 1): parameters by group, tables, FLOP,
-// memory.
+// What a model costs, known before it trains (src/eval/README.md section 1): parameters by group, tables,
+// FLOP, memory.
 #pragma once
 
 #include <cstdint>

@@ -55,4 +55,8 @@ torch::Tensor rotate(const torch::Tensor& input, const SequenceLayout& layout, d
   return Rotation::apply(rows, tables.cos, tables.sin).view(input.sizes());
 }
 
+int64_t rotary_table_bytes(int64_t length, int64_t head_dim) {
+  return 2 * length * (head_dim / 2) * static_cast<int64_t>(sizeof(float));
+}
+
 }  // namespace rse

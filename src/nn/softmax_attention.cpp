@@ -3,6 +3,7 @@
 #include <map>
 #include <vector>
 
+#include "nn/biased_attention.h"
 #include "nn/windowed_attention.h"
 
 namespace rse {
@@ -10,7 +11,8 @@ namespace {
 
 // [sequences, length, heads, head_dim] in and out.
 torch::Tensor attend_equal_lengths(const torch::Tensor& query, const torch::Tensor& key,
-                                   const torch::Tensor& value) {
+                                   const torch::Tensor& value, const AttentionBiasPtr& bias) {
+  if (bias) return biased_attention(query, key, value, bias);
   return at::scaled_dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
       .transpose(1, 2);
 }
@@ -26,12 +28,14 @@ torch::Tensor gather(const std::vector<torch::Tensor>& pieces, const std::vector
 }  // namespace
 
 torch::Tensor softmax_attention(const torch::Tensor& query, const torch::Tensor& key,
-                                const torch::Tensor& value, const SequenceLayout& layout) {
-  if (layout.windowed()) return windowed_attention(query, key, value, layout);
+                                const torch::Tensor& value, const SequenceLayout& layout,
+                                const AttentionBiasPtr& bias) {
+  if (layout.windowed()) return windowed_attention(query, key, value, layout, bias);
   if (layout.uniform_length > 0) {
     const std::vector<int64_t> shape = {layout.sequences(), layout.uniform_length, query.size(1),
                                         query.size(2)};
-    return attend_equal_lengths(query.view(shape), key.view(shape), value.view(shape)).reshape(query.sizes());
+    return attend_equal_lengths(query.view(shape), key.view(shape), value.view(shape), bias)
+        .reshape(query.sizes());
   }
   std::vector<int64_t> lengths;
   std::map<int64_t, std::vector<int64_t>> members;  // sequences by length
@@ -46,7 +50,8 @@ torch::Tensor softmax_attention(const torch::Tensor& query, const torch::Tensor&
   std::vector<torch::Tensor> outputs = queries;  // empty sequences stay as they are
   for (const auto& [length, group] : members) {
     const auto attended =
-        attend_equal_lengths(gather(queries, group), gather(keys, group), gather(values, group)).unbind(0);
+        attend_equal_lengths(gather(queries, group), gather(keys, group), gather(values, group), bias)
+            .unbind(0);
     for (size_t i = 0; i < group.size(); ++i) outputs[group[i]] = attended[i];
   }
   return torch::cat(outputs);

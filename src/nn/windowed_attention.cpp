@@ -1,6 +1,7 @@
 #include "nn/windowed_attention.h"
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 #include <vector>
 
@@ -16,7 +17,7 @@ constexpr int64_t kFewestRows = 64;
 constexpr int64_t kMostRows = 512;
 // CUDA kernels want rows of the mask aligned to this many elements.
 constexpr int64_t kAlignment = 16;
-// Elements of one call's mask; the call also holds it as floats.
+// Elements of the mask of one call, which also holds it as floats.
 constexpr int64_t kMaskElements = int64_t{1} << 24;
 
 int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
@@ -55,7 +56,7 @@ struct BlockPlan {
 
 // Blocks [from, from + count), their heads side by side: [count * rows, heads, head_dim].
 Tensor attend_blocks(const BlockPlan& plan, int64_t from, int64_t count, const Tensor& query,
-                     const Tensor& key, const Tensor& value) {
+                     const Tensor& key, const Tensor& value, const AttentionBiasPtr& bias) {
   const auto options = plan.first.options();
   const Tensor row = torch::arange(plan.rows, options), column = torch::arange(plan.keys, options);
   const Tensor first = plan.first.narrow(0, from, count).unsqueeze(1);
@@ -67,7 +68,13 @@ Tensor attend_blocks(const BlockPlan& plan, int64_t from, int64_t count, const T
   const Tensor ahead = column - row.unsqueeze(1);  // key minus query, plus reach
   const Tensor band = (ahead >= 0).logical_and_(ahead <= 2 * plan.reach);
   const Tensor inside = (key_index >= begin).logical_and_(key_index < end).unsqueeze(1);
-  const Tensor mask = inside.logical_or((query_index >= end).unsqueeze(2)).logical_and_(band).unsqueeze(1);
+  const Tensor seen = inside.logical_or((query_index >= end).unsqueeze(2)).logical_and_(band).unsqueeze(1);
+  Tensor mask = seen;  // [blocks, heads or 1, rows, keys]
+  if (bias) {
+    const Tensor added = bias->block(bias->parameter(), query_index - begin, key_index - begin);
+    mask = added.masked_fill(seen.logical_not(), -std::numeric_limits<double>::infinity())
+               .to(query.scalar_type());
+  }
 
   const auto gather = [&](const Tensor& x, const Tensor& index) {
     const Tensor tokens = x.index_select(0, index.clamp(0, x.size(0) - 1).flatten());
@@ -82,17 +89,18 @@ Tensor attend_blocks(const BlockPlan& plan, int64_t from, int64_t count, const T
 }  // namespace
 
 Tensor windowed_attention(const Tensor& query, const Tensor& key, const Tensor& value,
-                          const SequenceLayout& layout) {
+                          const SequenceLayout& layout, const AttentionBiasPtr& bias) {
   RSE_ASSERT(layout.windowed(), "a window of {} for sequences of up to {}", layout.attention_window,
              layout.max_seqlen);
   const BlockPlan plan(layout);
   const Tensor packed_query = query.contiguous(), packed_key = key.contiguous(),
                packed_value = value.contiguous();
-  const int64_t blocks_a_call = std::max<int64_t>(1, kMaskElements / (plan.rows * plan.keys));
+  const int64_t masks = bias ? query.size(1) : 1;  // per block
+  const int64_t blocks_per_call = std::max<int64_t>(1, kMaskElements / (masks * plan.rows * plan.keys));
   std::vector<Tensor> rows;
-  for (int64_t from = 0; from < plan.blocks; from += blocks_a_call) {
-    rows.push_back(attend_blocks(plan, from, std::min(blocks_a_call, plan.blocks - from), packed_query,
-                                 packed_key, packed_value));
+  for (int64_t from = 0; from < plan.blocks; from += blocks_per_call) {
+    rows.push_back(attend_blocks(plan, from, std::min(blocks_per_call, plan.blocks - from), packed_query,
+                                 packed_key, packed_value, bias));
   }
   return torch::cat(rows).index_select(0, plan.row_of_token);
 }

@@ -1,4 +1,4 @@
-// RSE attention: rotary positions, stick-breaking weights, learned decay (spec/rse_attention.md sections 1
+// RSE attention: rotary positions, stick-breaking weights, learned decay (src/ops/README.md sections 1
 // and 6).
 //
 // The same code stands behind this function and behind torch.ops.rse.attention (librse_ops.so). Invariants:
@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace rse {
@@ -69,8 +70,11 @@ double visited_share(const torch::Tensor& query, const torch::Tensor& key, const
 // to on `device`, for the log.
 std::string describe_backend(Backend backend, const torch::Device& device);
 
-// The written names of the enumerations: "per_side", "shared"; "drop", "self"; "auto", "reference",
-// "portable". UserError for any other.
+// The written names of the enumerations, for the operator's arguments and for configurations.
+const std::vector<std::pair<std::string, Mass>>& mass_names();
+const std::vector<std::pair<std::string, Remainder>>& remainder_names();
+const std::vector<std::pair<std::string, Backend>>& backend_names();
+// UserError for a name that is not listed.
 Mass parse_mass(const std::string& name);
 Remainder parse_remainder(const std::string& name);
 Backend parse_backend(const std::string& name);

@@ -41,9 +41,9 @@ struct AttentionProblem {
 struct ForwardResult {
   torch::Tensor out;  // [batch, seq, heads, head_dim], dtype of query
   torch::Tensor rem;  // [batch, heads, seq, sides], float32 or float64
-  torch::Tensor
-      extent;  // [batch, heads, seq, sides], int32: how many keys of the side the row walked before
-               // the rest was skipped (rows of one block share the farthest); backward walks the same
+  // int32 [batch, heads, seq, sides]: how many keys of the side the row walked before the rest was skipped.
+  // Rows of one block share the farthest key. Backward walks the same.
+  torch::Tensor extent;
   torch::Tensor saved;  // what else backward_cuda needs, float32 (backend.h); undefined for the others
 };
 
@@ -63,8 +63,8 @@ const char* cpu_instruction_set();
 
 // Composed from LibTorch operators in chunks of queries; any device; the same arguments. Computes in float32,
 // or float64 for float64 inputs, never in TF32; float32 rounding is its only approximation: every pair inside
-// the window is computed whatever skip_below says (skipping is allowed by the spec, not required). No
-// atomics: always deterministic.
+// the window is computed whatever skip_below says (src/ops/README.md section 5 allows skipping and does not
+// require it). No atomics: always deterministic.
 ForwardResult forward_reference(const AttentionProblem& problem);
 Gradients backward_reference(const AttentionProblem& problem, const ForwardResult& saved,
                              const torch::Tensor& grad_out, const torch::Tensor& grad_rem);
@@ -82,8 +82,8 @@ const char* why_not_kernels(Backend backend, const torch::Device& device, torch:
 torch::Tensor empty_saved(const AttentionProblem& problem, bool save);
 
 // cos and sin of position * base^(-2d/head_dim), each [positions, head_dim / 2], computed in float64 and
-// rounded to `dtype`; cached a (base, head_dim, dtype, device) and grown to the longest sequence seen. Spec
-// section 1.
+// rounded to `dtype`; cached a (base, head_dim, dtype, device) and grown to the longest sequence seen.
+// The angle is that of src/ops/README.md section 1.
 std::pair<torch::Tensor, torch::Tensor> rotary_tables(int64_t positions, int64_t head_dim, double base,
                                                       torch::ScalarType dtype, const torch::Device& device);
 

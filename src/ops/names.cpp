@@ -1,7 +1,7 @@
-#include <array>
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "core/check.h"
 #include "ops/attention.h"
@@ -9,41 +9,52 @@
 namespace rse {
 namespace {
 
-template <typename Enum, size_t kCount>
-using Names = std::array<std::pair<const char*, Enum>, kCount>;
+template <typename Enum>
+using Names = std::vector<std::pair<std::string, Enum>>;
 
-constexpr Names<Mass, 2> kMassNames{{{"per_side", Mass::kPerSide}, {"shared", Mass::kShared}}};
-constexpr Names<Remainder, 2> kRemainderNames{{{"drop", Remainder::kDrop}, {"self", Remainder::kSelf}}};
-constexpr Names<Backend, 4> kBackendNames{{{"auto", Backend::kAuto},
-                                           {"reference", Backend::kReference},
-                                           {"portable", Backend::kPortable},
-                                           {"hopper", Backend::kHopper}}};
-
-template <typename Enum, size_t kCount>
-Enum parse(const char* argument, const std::string& name, const Names<Enum, kCount>& names) {
+template <typename Enum>
+Enum parse(const char* argument, const std::string& name, const Names<Enum>& names) {
   std::string expected;
-  for (size_t n = 0; n < kCount; ++n) {
+  for (size_t n = 0; n < names.size(); ++n) {
     if (name == names[n].first) return names[n].second;
-    expected += fmt::format("{}'{}'", n == 0 ? "" : n + 1 < kCount ? ", " : " or ", names[n].first);
+    expected += fmt::format("{}'{}'", n == 0 ? "" : n + 1 < names.size() ? ", " : " or ", names[n].first);
   }
   throw_user_error("attention: {} is '{}', expected {}", argument, name, expected);
 }
 
-template <typename Enum, size_t kCount>
-const char* name_of(Enum value, const Names<Enum, kCount>& names) {
+template <typename Enum>
+const char* name_of(Enum value, const Names<Enum>& names) {
   for (const auto& [name, known] : names) {
-    if (value == known) return name;
+    if (value == known) return name.c_str();
   }
   throw std::logic_error("an enumerator without a name");
 }
 
 }  // namespace
 
-Mass parse_mass(const std::string& name) { return parse("mass", name, kMassNames); }
-Remainder parse_remainder(const std::string& name) { return parse("remainder", name, kRemainderNames); }
-Backend parse_backend(const std::string& name) { return parse("backend", name, kBackendNames); }
-const char* to_string(Mass mass) { return name_of(mass, kMassNames); }
-const char* to_string(Remainder remainder) { return name_of(remainder, kRemainderNames); }
-const char* to_string(Backend backend) { return name_of(backend, kBackendNames); }
+const std::vector<std::pair<std::string, Mass>>& mass_names() {
+  static const Names<Mass> kNames = {{"per_side", Mass::kPerSide}, {"shared", Mass::kShared}};
+  return kNames;
+}
+
+const std::vector<std::pair<std::string, Remainder>>& remainder_names() {
+  static const Names<Remainder> kNames = {{"drop", Remainder::kDrop}, {"self", Remainder::kSelf}};
+  return kNames;
+}
+
+const std::vector<std::pair<std::string, Backend>>& backend_names() {
+  static const Names<Backend> kNames = {{"auto", Backend::kAuto},
+                                        {"reference", Backend::kReference},
+                                        {"portable", Backend::kPortable},
+                                        {"hopper", Backend::kHopper}};
+  return kNames;
+}
+
+Mass parse_mass(const std::string& name) { return parse("mass", name, mass_names()); }
+Remainder parse_remainder(const std::string& name) { return parse("remainder", name, remainder_names()); }
+Backend parse_backend(const std::string& name) { return parse("backend", name, backend_names()); }
+const char* to_string(Mass mass) { return name_of(mass, mass_names()); }
+const char* to_string(Remainder remainder) { return name_of(remainder, remainder_names()); }
+const char* to_string(Backend backend) { return name_of(backend, backend_names()); }
 
 }  // namespace rse

@@ -1,11 +1,12 @@
 // What the lower operators rse::attention_forward and rse::attention_backward take besides tensors with
 // gradients: their schema and their C++ parameter list, each written once.
 //
-//   rse::attention           (public)  = attention_forward without `extent` and `saved`
-//   rse::attention_forward   -> (out, rem, extent, saved); differentiable through attention_backward. `save`
-//   says
-//                            that backward will follow, and autograd sets it where a gradient is wanted
-//   rse::attention_backward  -> gradients of query, key, value, decay; its own gradient is refused
+//   rse::attention            public: attention_forward without `extent` and `saved`
+//   rse::attention_forward    -> (out, rem, extent, saved); differentiable through attention_backward.
+//                             `save` says that backward will follow; autograd sets it where a gradient is
+//                             wanted
+//   rse::attention_backward   -> gradients of query, key, value, decay; its own gradient is refused
+//
 // All three are registered for CPU, CUDA, Meta and Autograd.
 #pragma once
 

@@ -1,5 +1,6 @@
 // The reference backend: documents of one length form one batch of sequences, each side of the queries goes
-// through reference_side.h, and what remains here is the query's own key (spec sections 1 and 3).
+// through reference_side.h, and what remains here is the query's own key (src/ops/README.md sections 1 and
+// 3).
 #include <ATen/Context.h>
 
 #include <map>
@@ -126,7 +127,8 @@ struct GroupGradients {
   Tensor decay;              // [S]
 };
 
-// Spec section 3. grad_out [S, L, head_dim]; rem and grad_rem [S, L, sides], grad_rem undefined for zero.
+// The gradients of src/ops/README.md section 3. grad_out [S, L, head_dim]; rem and grad_rem [S, L, sides],
+// grad_rem undefined for zero.
 GroupGradients backward_group(const AttentionProblem& problem, const Sequences& s, const Tensor& grad_out,
                               const Tensor& rem, const Tensor& grad_rem) {
   const bool to_self = problem.options.remainder == Remainder::kSelf;

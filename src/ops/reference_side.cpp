@@ -111,7 +111,7 @@ SideOutput side_forward(const SideInput& in) {
   return result;
 }
 
-// Spec section 3, for i != j.
+// The gradients of src/ops/README.md section 3, for i != j.
 SideGradients side_backward(const SideInput& in, const Tensor& grad_out, const Tensor& end_term) {
   SideGradients grad{torch::zeros_like(in.query), torch::zeros_like(in.key), torch::zeros_like(in.value),
                      torch::zeros_like(in.decay), end_term.clone()};

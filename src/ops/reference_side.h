@@ -2,8 +2,8 @@
 // nearest first. The keys before it are the same computation on the reversed sequences, so only one direction
 // exists.
 //
-// Sticks start with length 1 here; the caller multiplies by r_i^side (spec section 1). Work goes in chunks of
-// queries (and of sequences), so that no tensor of pairs exceeds a fixed budget.
+// Sticks start with length 1 here; the caller multiplies by r_i^side (src/ops/README.md section 1). Work goes
+// in chunks of queries (and of sequences), so that no tensor of pairs exceeds a fixed budget.
 // Shapes: S sequences (batch x documents x heads) of length L; all tensors float32 or float64, contiguous.
 #pragma once
 
@@ -37,7 +37,7 @@ struct SideGradients {
 };
 
 // grad_out: [S, L, head_dim], already times r_i^side. end_term: [S, L], rem_i^side * drem_i^side: the
-// remainder counts as one more key beyond the farthest (spec section 3).
+// remainder counts as one more key beyond the farthest (src/ops/README.md section 3).
 SideGradients side_backward(const SideInput& in, const torch::Tensor& grad_out,
                             const torch::Tensor& end_term);
 

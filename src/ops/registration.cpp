@@ -1,5 +1,5 @@
-// Schemas of the operators (spec section 6) and their kernels for tensors with values (CPU, CUDA) and without
-// (Meta).
+// Schemas of the operators (src/ops/README.md section 6) and their kernels for tensors with values (CPU,
+// CUDA) and without (Meta).
 #include <torch/library.h>
 
 #include <string>

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <limits>
+#include <optional>
 #include <set>
 
 #include "core/check.h"
@@ -60,11 +61,6 @@ void check_arm_name(const std::string& name, const std::string& where) {
   }
 }
 
-std::string method_name(const ModelConfig& model) {
-  const ConfigNode dumped = dump_bound(model.position);
-  return dumped.find("method")->scalar;
-}
-
 ArmConfig make_arm(const ConfigNode& base, const std::string& name, const ConfigNode& override_node) {
   ArmConfig arm;
   std::vector<std::string> differs;
@@ -85,7 +81,7 @@ ArmConfig make_arm(const ConfigNode& base, const std::string& name, const Config
       rate != nullptr && !arm.has_decay()) {
     throw_user_error(
         "{}: arms.{}.train.decay_learning_rate: '{}': method '{}' has no decay, its parameter group is empty",
-        rate->where, name, rate->scalar, method_name(arm.model));
+        rate->where, name, rate->scalar, arm.model.position.method);
   }
   return arm;
 }
@@ -207,7 +203,7 @@ RunConfig make_run_config(ConfigNode tree, const fs::path& source) {
   config.overrides = tree.take("arms");
   bind_config(tree, config.base);
   if (config.overrides.kind == ConfigNode::Kind::kNull) {
-    config.arms.push_back(make_arm(tree, method_name(config.base.model), {}));
+    config.arms.push_back(make_arm(tree, config.base.model.position.method, {}));
   } else if (config.overrides.kind != ConfigNode::Kind::kMap || config.overrides.entries.empty()) {
     throw_user_error("{}: arms: expected a map of NAME: overrides with at least one arm",
                      config.overrides.where);
@@ -256,16 +252,14 @@ void resolve_vocabulary(RunConfig& config, const TokenFile& train, const TokenFi
                        train.path().string());
     }
     arm.model.vocab_size = train.vocab_size();
-    const LearnedPositionConfig& learned = arm.model.position.learned;
     const int64_t seq_len = config.base.data.seq_len;
     const int64_t longest = std::max(seq_len, config.base.validation.window(seq_len));
-    if (arm.model.position.method == PositionKind::kLearned && learned.beyond == BeyondTable::kError &&
-        longest > learned.max_positions) {
-      throw_user_error(
-          "{}: {}: '{}': arm {} expects at most {} (model.position.learned.max_positions; beyond "
-          "it model.position.learned.beyond: clamp, tile or interpolate)",
-          config.source.string(), longest == seq_len ? "data.seq_len" : "validation.length", longest,
-          arm.name, learned.max_positions);
+    const std::optional<LengthLimit> limit = arm.model.position.active().limit();
+    if (limit && limit->refuses(longest)) {
+      throw_user_error("{}: {}: '{}': arm {} expects at most {} ({}; beyond it {}: {})",
+                       config.source.string(), longest == seq_len ? "data.seq_len" : "validation.length",
+                       longest, arm.name, limit->positions, limit->key, limit->beyond_key,
+                       limit->rule_names());
     }
   }
 }

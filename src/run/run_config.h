@@ -2,7 +2,7 @@
 //
 // Sections: model (nn/model_config.h), data, train, validation, logging, checkpoint, output, and arms: a map
 // of NAME -> overrides. An arm is the base tree merged with its override, so that messages name the file and
-// line; only keys that leave the comparison fair may be overridden (evaluation.md section 1), as said where
+// line; only keys that leave the comparison fair may be overridden (src/eval/README.md section 1), as said where
 // each key is bound (run_key_rules()). Without arms there is one, named after its position method. Order of
 // calls: load_run_config() -> resolve_vocabulary() once the token files are open.
 #pragma once
@@ -124,7 +124,7 @@ struct ArmConfig {
   double learning_rate = 0;
   double decay_learning_rate = 0;
   std::string differs;  // "model.position.method=rope, ..."; empty where the arm is the base
-  bool has_decay() const { return model.position.method == PositionKind::kRse; }
+  bool has_decay() const { return model.position.active().has_decay(); }
 };
 
 struct RunConfig {

@@ -20,14 +20,12 @@ namespace {
 constexpr double kFloat = 4;            // bytes of a float32
 constexpr double kBatchesInMemory = 2;  // one in use, and at least one ahead
 
-// Matrices, embeddings and tables; biases and norms are small.
+// Matrices, embeddings and what the position method has; biases and norms are small.
 double least_parameters(const ModelConfig& model) {
   const auto width = static_cast<double>(model.width);
   const double ffn_matrices = model.activation == Activation::kGelu ? 2 : 3;
-  const double table = model.position.method == PositionKind::kLearned
-                           ? static_cast<double>(model.position.learned.max_positions)
-                           : 0;
-  return width * (static_cast<double>(model.vocab_size) + table) +
+  return width * static_cast<double>(model.vocab_size) +
+         static_cast<double>(model.position.active().parameters(model)) +
          static_cast<double>(model.layers) *
              (4 * width * width + ffn_matrices * width * static_cast<double>(model.ffn_width));
 }

@@ -4,7 +4,7 @@
 
 #include "core/check.h"
 #include "nn/autocast.h"
-#include "nn/mlm_loss.h"
+#include "nn/objective.h"
 #include "train/global_micro_batch.h"
 
 namespace rse {
@@ -46,13 +46,12 @@ torch::Tensor Replica::backward(int64_t step, const std::vector<DeviceBatch>& mi
   for (size_t micro = 0; micro < micro_batches.size(); ++micro) {
     const DeviceBatch& batch = micro_batches[micro];
     const int64_t number = global_micro_batch(step, train_.accumulation, static_cast<int64_t>(micro));
-    const DropoutKey key{seed_, static_cast<uint64_t>(number)};
     torch::Tensor loss;
     {
       const Bf16Autocast autocast(device_, train_.precision == Precision::kBf16);
-      const torch::Tensor logits =
-          encoder_->forward(batch.input_ids, batch.layout, batch.target_positions, key);
-      loss = masked_lm_nll(logits, batch.target_ids).sum() * share;
+      loss = MaskedLmObjective().loss(
+          *encoder_, {batch.input_ids, batch.layout, batch.target_positions, batch.target_ids}, share,
+          DropoutKey{seed_, static_cast<uint64_t>(number)});
     }
     loss.backward();
     total += loss.detach();

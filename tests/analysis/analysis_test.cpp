@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
-#include "analysis/evaluation_json.h"
 #include "analysis/findings.h"
-#include "tests/analysis/example_losses.h"
+#include "tests/analysis/example_analysis.h"
 #include "tests/support.h"
 
 namespace rse {
@@ -18,9 +16,6 @@ using testing::Each;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
-
-constexpr double kEntropy = 6.0;
-const BootstrapSettings kQuick{500, 1};
 
 // Documents 5 (one target) and 2 (three).
 TargetPlaces uneven_places() { return {{5, 2, 2, 2}, {0, 3, 9, 15}}; }
@@ -34,18 +29,6 @@ ReplicaLosses uneven_replica(const char* arm = "rse", uint64_t seed = 1) {
           seed,
           {losses_of(8, 0, {1, 2, 2, 2}), losses_of(16, 0, {3, 2, 2, 5}), losses_of(8, 4, {1, 2, 2, 5}),
            losses_of(16, 4, {2, 2, 2, 2})}};
-}
-
-Analysis analysis_of_changes(const std::vector<std::pair<std::string, double>>& arms, uint64_t seeds,
-                             double base = 3.0) {
-  const TargetPlaces places = even_places(40, 6);
-  std::vector<ReplicaLosses> replicas;
-  for (uint64_t seed = 1; seed <= seeds; ++seed) {
-    for (const auto& [arm, change] : arms) {
-      replicas.push_back(simple_replica(places, arm, seed, base + 0.001 * static_cast<double>(seed), change));
-    }
-  }
-  return analyze(places, replicas, 8, kEntropy, kQuick);
 }
 
 TEST(Analysis, MeansWeighTargetsAndDifferencesWeighDocuments) {
@@ -229,51 +212,6 @@ TEST(Findings, FewDocumentsAndSeedsComeWithTheirCoverage) {
                        8, kEntropy, kQuick));
   EXPECT_THAT(words, Contains(AllOf(HasSubstr("9 documents"), HasSubstr("covers about 90 %"))));
   EXPECT_THAT(words, Contains(AllOf(HasSubstr("3 seeds"), HasSubstr("covers about 75 %"))));
-}
-
-TEST(ResultTable, HasARowForEachReplicaAndLength) {
-  const std::string table = result_table(analysis_of_changes({{"rse", -0.05}, {"rope", 0.1}}, 2));
-  const std::string rows = table.substr(0, table.find("240 targets in 40 documents"));
-  EXPECT_EQ(std::count(rows.begin(), rows.end(), '\n'), 1 + 2 * 2 * 3);
-  EXPECT_THAT(table, HasSubstr("minus NLL at 8"));
-  EXPECT_THAT(table, HasSubstr("not enough seeds (2; at least 5, and "));
-}
-
-TEST(EvaluationJson, HoldsEverything) {
-  const TemporaryFolder folder;
-  const Analysis analysis = analysis_of_changes({{"rse", -0.05}, {"<learned> & \"co\"", 0.1}}, 2);
-  EvaluationMeta meta;
-  meta.program = "rse-eval 0";
-  meta.lengths = {8, 16, 64};
-  meta.control_window = 4;
-  ArmCost& cost = meta.costs.emplace_back();
-  cost.arm = "rse";
-  cost.parameters = 12;
-  meta.decay.push_back({"rse", 1, {{0.5, 0.25}}});
-  meta.configuration = "model: {}\n";
-  write_evaluation(folder / "evaluation.json", analysis, meta);
-  const auto json = nlohmann::json::parse(read_file(folder / "evaluation.json"));
-  EXPECT_EQ(json["format"], 1);
-  EXPECT_EQ(json["protocol"]["trained_length"], 8);
-  EXPECT_EQ(json["protocol"]["control_window"], 4);
-  EXPECT_EQ(json["arms"].size(), 2u);
-  EXPECT_EQ(json["arms"][1]["arm"], "<learned> & \"co\"");
-  EXPECT_EQ(json["replicas"].size(), 4u);
-  const auto& full_16 = json["replicas"][0]["results"][1];
-  EXPECT_EQ(full_16["length"], 16);
-  EXPECT_EQ(full_16["attention"], "full");
-  EXPECT_TRUE(full_16["attention_window"].is_null());
-  EXPECT_EQ(full_16["difference"]["mean"], analysis.replicas[0].at(16, false)->difference->mean);
-  EXPECT_EQ(full_16["difference"]["low"], analysis.replicas[0].at(16, false)->difference->interval->low);
-  EXPECT_TRUE(json["replicas"][0]["results"][0]["difference"].is_null());
-  EXPECT_EQ(json["replicas"][0]["results"][3]["attention_window"], 4);
-  EXPECT_EQ(json["comparisons"].size(), 3u);
-  EXPECT_EQ(json["comparisons"][0]["verdict"], "not enough seeds");
-  EXPECT_EQ(json["findings"].get<std::vector<std::string>>(), findings(analysis));
-  EXPECT_EQ(json["costs"][0]["parameters"], 12);
-  EXPECT_TRUE(json["costs"][0]["mfu"].is_null());
-  EXPECT_EQ(json["decay"][0]["lambda"][0][1], 0.25);
-  EXPECT_EQ(json["configuration"], "model: {}\n");
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ class EvalProgram : public ProgramTest {
 TEST_F(EvalProgram, PrintsATableAndMakesAFolder) {
   const Outcome first = evaluate("--lengths 64,128 --beyond interpolate --no-report");
   ASSERT_EQ(first.exit_code, 0) << first.err;
-  for (const char* part : {"learned", "rse", "128", "unigram entropy of the data", "One seed an arm"}) {
+  for (const char* part : {"learned", "rse", "128", "unigram entropy of the data", "one seed per arm"}) {
     EXPECT_THAT(first.out, testing::HasSubstr(part));
   }
   EXPECT_THAT(first.err, testing::AllOf(testing::HasSubstr("length 32 added"),

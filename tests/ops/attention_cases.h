@@ -67,7 +67,7 @@ struct RelativeErrors {
 // The case against the oracle on the same rounded inputs.
 RelativeErrors compare_with_oracle(const Case& c, const Target& target);
 
-// Spec section 4; float64: 1e-10 throughout.
+// src/ops/README.md section 4; float64: 1e-10 throughout.
 RelativeErrors bounds_of(torch::ScalarType dtype);
 
 // Runs compare_with_oracle and expects every error within bounds_of(c.dtype).

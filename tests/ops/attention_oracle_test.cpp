@@ -1,4 +1,4 @@
-// Every backend against the oracle, within the bounds of spec section 4.
+// Every backend against the oracle, within the bounds of src/ops/README.md section 4.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
-// The float64 triple loop of spec section 2 and the gradient formulas of section 3, written as they stand
-// there: N x N tables, no blocking, no skipping. Tests compare every backend with it; it is itself checked
-// against central differences (oracle_test.cpp).
+// The float64 triple loop of src/ops/README.md section 2 and the gradient formulas of section 3, written as
+// they stand there: N x N tables, no blocking, no skipping. Tests compare every backend with it; it is itself
+// checked against central differences (oracle_test.cpp).
 #pragma once
 
 #include <torch/torch.h>

@@ -1,9 +1,5 @@
 #include "nn/position/position_method.h"
 
-#include "core/check.h"
-#include "nn/position/rse.h"
-#include "nn/position/softmax.h"
-
 namespace rse {
 
 torch::Tensor PositionMethod::embed(const torch::Tensor& hidden, const SequenceLayout& /*layout*/) {
@@ -14,18 +10,14 @@ void PositionMethod::initialize(uint64_t /*seed*/) {}
 
 int64_t PositionMethod::table_bytes(int64_t /*length*/) const { return 0; }
 
-std::shared_ptr<PositionMethod> make_position_method(const ModelConfig& config) {
-  switch (config.position.method) {
-    case PositionKind::kLearned:
-      return std::make_shared<LearnedPosition>(config);
-    case PositionKind::kNone:
-      return std::make_shared<SoftmaxPosition>(config);
-    case PositionKind::kRope:
-      return std::make_shared<RopePosition>(config);
-    case PositionKind::kRse:
-      return std::make_shared<RsePosition>(config);
-  }
-  RSE_ASSERT(false, "a position kind without a method");
+bool PositionMethod::observe(AttentionObserver /*observer*/) { return false; }
+
+std::shared_ptr<PositionMethod> make_position_method(const ModelConfig& model) {
+  return model.position.active().make(model);
+}
+
+double all_pairs_flops(int64_t length, int64_t width) {
+  return 4.0 * static_cast<double>(length) * static_cast<double>(length) * static_cast<double>(width);
 }
 
 }  // namespace rse

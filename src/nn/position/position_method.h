@@ -1,15 +1,15 @@
-// A position method: everything in which the arms of a comparison differ. The encoder knows only this
-// interface; a new method is one new class and one line in make_position_method().
+// A position method at work: everything in which the arms of a comparison differ. The encoder knows only this
+// interface; how a method is configured and listed is in nn/position/position_config.h.
 //
 // Order of calls: make_position_method() -> initialize() -> in each forward pass embed() once, attend() once
-// a layer. Parameters registered here are the "position method's own" in reports; raw decays among them
-// get their own optimizer group (parameter_role(), spec section 1). Nothing in embed() or attend() waits for
-// the device.
+// per layer. Parameters registered here are the "position method's own" in reports; raw decays among them
+// get their own optimizer group (nn/position/decay.h). Nothing in embed() or attend() waits for the device.
 #pragma once
 
 #include <torch/torch.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -17,6 +17,12 @@
 #include "nn/sequence_layout.h"
 
 namespace rse {
+
+// Is called with each layer and what a method's attend() hands to rse::attention: query, key and value
+// [sequences, length, heads, head_dim] or [total, heads, head_dim], decay [heads].
+using AttentionObserver =
+    std::function<void(int64_t layer, const torch::Tensor& query, const torch::Tensor& key,
+                       const torch::Tensor& value, const torch::Tensor& decay)>;
 
 class PositionMethod : public torch::nn::Module {
  public:
@@ -30,23 +36,29 @@ class PositionMethod : public torch::nn::Module {
   // Sets the method's own parameters from (seed, parameter name); default: it has none.
   virtual void initialize(uint64_t seed);
 
-  // Longest sequence that the method can take; 0: no limit.
-  virtual int64_t max_positions() const { return 0; }
-
   // Decay in effect, [layers, heads] float32 on the CPU; undefined where the method has none. Waits for the
   // device.
   virtual torch::Tensor decays() const { return {}; }
 
-  // Multiply-adds times two of one layer's attention products for one sequence of `length`, forward.
+  // FLOPs of the attention products of one layer for one sequence of `length`, forward: multiply-adds times
+  // two.
   virtual double attention_flops(int64_t length) const = 0;
 
   // Bytes of tables that are computed, not trained, once sequences of `length` were seen.
   virtual int64_t table_bytes(int64_t length) const;
 
-  // "softmax (scaled_dot_product_attention)" or the RSE backend in use on `device`, for the log.
+  // The attention that is used on `device`, for the log: "softmax (scaled_dot_product_attention)".
   virtual std::string describe(const torch::Device& device) const = 0;
+
+  // For measurements of rse::attention. Returns false where the method does not use that operator.
+  virtual bool observe(AttentionObserver observer);
 };
 
-std::shared_ptr<PositionMethod> make_position_method(const ModelConfig& config);
+// The method that model.position names.
+std::shared_ptr<PositionMethod> make_position_method(const ModelConfig& model);
+
+// attention_flops() of two products, scores and weights times values, over every pair of tokens; width: of
+// all heads together.
+double all_pairs_flops(int64_t length, int64_t width);
 
 }  // namespace rse

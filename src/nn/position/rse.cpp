@@ -1,51 +1,60 @@
 #include "nn/position/rse.h"
 
-#include <cmath>
-
-#include "core/check.h"
+#include "nn/model_config.h"
+#include "nn/position/position_method.h"
+#include "nn/rotary.h"
 
 namespace rse {
 namespace {
 
-std::vector<int64_t> raw_decay_shape(const ModelConfig& config) {
-  switch (config.position.rse.decay.scope) {
-    case DecayScope::kPerHead:
-      return {config.layers, config.heads};
-    case DecayScope::kPerLayer:
-      return {config.layers};
-    case DecayScope::kGlobal:
-      return {1};
+AttentionOptions options_of(const ModelConfig& model, const RsePositionConfig& keys) {
+  AttentionOptions options;
+  options.mass = keys.mass;
+  options.self_key = keys.self_key;
+  options.remainder = keys.remainder;
+  options.skip_below = keys.skip_below;
+  options.rotary_base = model.position.rotary_base;
+  options.deterministic = model.attention.deterministic;
+  options.backend = model.attention.backend;
+  return options;
+}
+
+class RsePosition : public PositionMethod {
+ public:
+  RsePosition(const ModelConfig& model, const RsePositionConfig& keys)
+      : heads_(model.heads),
+        head_dim_(model.head_dim()),
+        options_(options_of(model, keys)),
+        decay_(*this, keys.decay, model.layers, model.heads) {}
+
+  torch::Tensor attend(int64_t layer, const torch::Tensor& query, const torch::Tensor& key,
+                       const torch::Tensor& value, const SequenceLayout& layout) override;
+  void initialize(uint64_t /*seed*/) override { decay_.initialize(); }
+  torch::Tensor decays() const override { return decay_.values(); }
+  double attention_flops(int64_t length) const override {
+    return all_pairs_flops(length, heads_ * head_dim_);  // skipped pairs are counted too
   }
-  RSE_ASSERT(false, "a decay scope without a shape");
-}
+  int64_t table_bytes(int64_t length) const override {
+    return options_.rotary_base == 0.0 ? 0 : rotary_table_bytes(length, head_dim_);
+  }
+  std::string describe(const torch::Device& device) const override {
+    return "RSE, " + describe_backend(options_.backend, device);
+  }
+  bool observe(AttentionObserver observer) override {
+    observer_ = std::move(observer);
+    return true;
+  }
 
-}  // namespace
-
-double inverse_softplus(double decay) { return decay + std::log(-std::expm1(-decay)); }
-
-RsePosition::RsePosition(const ModelConfig& config)
-    : layers_(config.layers),
-      heads_(config.heads),
-      head_dim_(config.head_dim()),
-      decay_(config.position.rse.decay) {
-  options_.mass = config.position.rse.mass;
-  options_.self_key = config.position.rse.self_key;
-  options_.remainder = config.position.rse.remainder;
-  options_.skip_below = config.position.rse.skip_below;
-  options_.rotary_base = config.position.rotary_base;
-  options_.deterministic = config.attention.deterministic;
-  options_.backend = config.attention.backend;
-  raw_decay_ = register_parameter("raw_decay", torch::zeros(raw_decay_shape(config), torch::kFloat32));
-}
-
-torch::Tensor RsePosition::layer_decay(int64_t layer) const {
-  const torch::Tensor raw = decay_.scope == DecayScope::kGlobal ? raw_decay_ : raw_decay_[layer];
-  return torch::softplus(raw).expand({heads_}).contiguous();
-}
+ private:
+  int64_t heads_, head_dim_;
+  AttentionOptions options_;
+  LearnedDecay decay_;
+  AttentionObserver observer_;
+};
 
 torch::Tensor RsePosition::attend(int64_t layer, const torch::Tensor& query, const torch::Tensor& key,
                                   const torch::Tensor& value, const SequenceLayout& layout) {
-  torch::Tensor decay = layer_decay(layer);
+  torch::Tensor decay = decay_.of_layer(layer);
   if (query.scalar_type() == torch::kFloat64) decay = decay.to(torch::kFloat64);
   AttentionOptions options = options_;
   if (layout.windowed()) options.window = layout.attention_window;
@@ -60,42 +69,28 @@ torch::Tensor RsePosition::attend(int64_t layer, const torch::Tensor& query, con
   return attention(q, k, v, decay, std::nullopt, 0, options).out.reshape(query.sizes());
 }
 
-void RsePosition::initialize(uint64_t /*seed*/) {
-  torch::NoGradGuard no_grad;
-  if (decay_.init == DecayInit::kUniform) {
-    raw_decay_.fill_(inverse_softplus(decay_.value));
-    return;
+class RseSettings : public ClonedSettings<RseSettings, KeyedSettings<RsePositionConfig>> {
+ public:
+  const char* name() const override { return "rse"; }
+  bool has_decay() const override { return true; }
+  std::shared_ptr<PositionMethod> make(const ModelConfig& model) const override {
+    return std::make_shared<RsePosition>(model, keys);
   }
-  // Head h starts at 2^(-8 (h + 1) / heads), the slopes of ALiBi (Press et al. 2022, section 3).
-  torch::Tensor slopes = torch::empty({heads_}, torch::kFloat32);
-  for (int64_t h = 0; h < heads_; ++h) {
-    const double exponent = -8.0 * static_cast<double>(h + 1) / static_cast<double>(heads_);
-    slopes[h] = inverse_softplus(std::exp2(exponent));
+  int64_t parameters(const ModelConfig& model) const override {
+    return keys.decay.parameters(model.layers, model.heads);
   }
-  raw_decay_.copy_(slopes.expand_as(raw_decay_));
+};
+
+}  // namespace
+
+void RsePositionConfig::bind(ConfigBinder& b) {
+  b.group("decay", decay);
+  b.choice("mass", mass, mass_names());
+  b.field("self_key", self_key);
+  b.choice("remainder", remainder, remainder_names());
+  b.field("skip_below", skip_below, between(0.0, 0.1));
 }
 
-torch::Tensor RsePosition::decays() const {
-  torch::NoGradGuard no_grad;
-  const torch::Tensor decay = torch::softplus(raw_decay_).to(torch::kCPU, torch::kFloat32);
-  return (decay_.scope == DecayScope::kPerLayer ? decay.unsqueeze(1) : decay)
-      .expand({layers_, heads_})
-      .contiguous();
-}
-
-double RsePosition::attention_flops(int64_t length) const {
-  // Two products, as in softmax attention; every pair counted, skipped or not.
-  return 4.0 * static_cast<double>(length) * static_cast<double>(length) *
-         static_cast<double>(heads_ * head_dim_);
-}
-
-int64_t RsePosition::table_bytes(int64_t length) const {
-  if (options_.rotary_base == 0.0) return 0;
-  return 2 * length * (head_dim_ / 2) * static_cast<int64_t>(sizeof(float));  // cos and sin
-}
-
-std::string RsePosition::describe(const torch::Device& device) const {
-  return "RSE, " + describe_backend(options_.backend, device);
-}
+std::unique_ptr<PositionSettings> rse_position() { return std::make_unique<RseSettings>(); }
 
 }  // namespace rse

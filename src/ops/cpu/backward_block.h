@@ -1,4 +1,5 @@
-// Backward of one block of queries (spec section 3), in two passes over the tiles that forward visited.
+// Backward of one block of queries (src/ops/README.md section 3), in two passes over the tiles that forward
+// visited.
 //
 // Pass 1, near to far: A, t = A dA and dV; e and t of the block are kept (O(len) memory). Pass 2, far to
 // near: the totals T start with what the remainder is worth and grow tile by tile, so that they are never a

@@ -150,7 +150,8 @@ void key_norms(const T* key, int64_t len, int64_t head_dim, int64_t stride, T* b
 }
 
 // Whether `tile` and all beyond it can together add less than skip_below to any row: the largest stick times
-// sum of beta <= 2^(s_max - decay d) over the keys beyond (spec section 5; 2^ and log2(e) throughout).
+// sum of beta <= 2^(s_max - decay d) over the keys beyond (src/ops/README.md section 5; 2^ and log2(e)
+// throughout).
 template <typename T>
 bool may_stop(const HeadView<T>& head, const StickRules& rules, const BlockPlace& place, Side side,
               int64_t tile, T query_norm, const T* sticks) {

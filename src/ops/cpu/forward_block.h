@@ -1,5 +1,5 @@
-// Forward of one block of queries (spec section 1): S^T = K Q^T, sticks, O^T += V^T A^T, tile by tile from
-// the block's own tile outwards, one side after the other. Part of kernels_impl.h.
+// Forward of one block of queries (src/ops/README.md section 1): S^T = K Q^T, sticks, O^T += V^T A^T, tile by
+// tile from the block's own tile outwards, one side after the other. Part of kernels_impl.h.
 #pragma once
 
 #include "ops/cpu/block.h"

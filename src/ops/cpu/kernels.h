@@ -3,8 +3,8 @@
 //
 // Vocabulary: a `block` is kBlock consecutive queries of one document and one head, a `tile` kBlock
 // consecutive keys; both count from the document's start, so block b meets its own keys in tile b. A `stick`
-// is what is left of one side's weight (spec section 1). SIMD lanes are the queries of a block, so a stick is
-// broken by a plain loop over keys, nearest first, without work across lanes.
+// is what is left of one side's weight (src/ops/README.md section 1). SIMD lanes are the queries of a block,
+// so a stick is broken by a plain loop over keys, nearest first, without work across lanes.
 //
 // Invariants: rows are packed with a stride that is a multiple of the vector width, zero beyond head_dim, and
 // 64-byte aligned. `query` holds rotated queries times scale * log2(e), so that e^x is 2^score, and `decay`

@@ -1,4 +1,4 @@
-// One row turned by its position (spec section 1, "rotate half"). Part of kernels_impl.h.
+// One row turned by its position (src/ops/README.md section 1, "rotate half"). Part of kernels_impl.h.
 #pragma once
 
 #include "ops/cpu/simd.h"

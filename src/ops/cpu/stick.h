@@ -1,6 +1,6 @@
-// Breaking sticks over one tile of keys (spec section 1), and the way back (section 3): everything of the
-// operator that is no matrix product. Tiles are [keys][kBlock] with the queries of the block in the lanes.
-// Part of kernels_impl.h.
+// Breaking sticks over one tile of keys (src/ops/README.md section 1), and the way back (section 3):
+// everything of the operator that is no matrix product. Tiles are [keys][kBlock] with the queries of the
+// block in the lanes. Part of kernels_impl.h.
 #pragma once
 
 #include "ops/cpu/simd.h"

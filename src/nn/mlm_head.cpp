@@ -1,0 +1,22 @@
+#include "nn/mlm_head.h"
+
+#include "nn/encoder_layer.h"
+
+namespace rse {
+
+MaskedLmHead::MaskedLmHead(torch::nn::Module& model, const ModelConfig& config,
+                           torch::nn::Embedding embedding)
+    : embedding_(std::move(embedding)) {
+  if (config.head == HeadKind::kTransform) {
+    dense_ = model.register_module("head_dense", torch::nn::Linear(config.width, config.width));
+    norm_ = model.register_module("head_norm", make_norm(config.width));
+  }
+  bias_ = model.register_parameter("head_bias", torch::zeros({config.vocab_size}));
+}
+
+torch::Tensor MaskedLmHead::logits(const torch::Tensor& hidden) {
+  const torch::Tensor features = dense_ ? norm_(torch::gelu(dense_(hidden))) : hidden;
+  return torch::linear(features, embedding_->weight, bias_);
+}
+
+}  // namespace rse
