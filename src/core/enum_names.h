@@ -1,4 +1,5 @@
-// The written names of an enumeration's values: one list beside the enumeration, for configurations and flags.
+// The written names of an enumeration's values: one list beside the enumeration, for configurations and
+// flags.
 #pragma once
 
 #include <string>
