@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Kills a tiny run N times with SIGKILL, at random moments of the process's life (drawn evenly from the first 70 % of an
-# undisturbed one's: resumed ones have less to do, and live shorter; every fourth kill then waits until a checkpoint is
-# being written), resumes it each time, and compares every run that reaches its end with one that was never disturbed:
-# weights, optimizer state, counters, logged losses, evaluations and summary must be equal bit for bit (times of steps
-# apart), and nothing half-written may stay.
+# Kills a tiny run N times with SIGKILL, resumes it each time, and compares every run that reaches its end with one that
+# was never disturbed. Weights, optimizer state, counters, logged losses, evaluations and summary must be equal bit for
+# bit (but for the times of steps), and nothing half-written may stay. The moments of the kills are drawn evenly from
+# the first 70 % of the life of an undisturbed process, because resumed ones have less to do and live shorter. Every
+# fourth kill then waits until a checkpoint is being written.
 #
 #   scripts/crash_test.sh 20                 twenty kills; the exit code says whether all ends were equal
 #   scripts/crash_test.sh 1000 --seed 7      the same moments again, as far as the machine's speed is the same
@@ -33,7 +33,7 @@ cleanup() {
 }
 trap cleanup EXIT
 
-# Text of made-up words, the same each time.
+# Writes text of made-up words, the same each time.
 awk 'BEGIN {
   srand(1)
   for (line = 0; line < 600; ++line) {
@@ -60,8 +60,8 @@ arms:
   rse: {model: {position: {method: rse}}}
 EOF
 
-# Starts or resumes the run in folder $1/run, in the background: sets $running. Run from within the folder, so that
-# configurations do not differ in their paths.
+# Starts or resumes the run in folder $1/run in the background and sets $running. The run starts within the folder, so
+# that configurations do not differ in their paths.
 start() {
   local resume=()
   [ ! -e "$1/run/config.yaml" ] || resume=(--resume)
@@ -72,7 +72,7 @@ start() {
   cd "$work"
 }
 
-# Waits for it: sets $status.
+# Waits for the run and sets $status.
 finish() {
   status=0
   { wait "$running"; } 2>/dev/null || status=$?
@@ -87,7 +87,7 @@ fail() {
 
 milliseconds() { echo $(($(date +%s%N) / 1000000)); }
 
-# The undisturbed run, and how long it lives.
+# Trains the undisturbed run and measures how long it lives.
 straight=$work/straight
 begin=$(milliseconds)
 start "$straight"
@@ -114,7 +114,7 @@ def content(path):
     return without_times(json.loads(path.read_text())) if path.suffix == ".json" else path.read_bytes()
 
 def files(run):
-    # COMPLETE holds the checksum of trainer.json, in which times are; log and event files hold times only.
+    # COMPLETE holds the checksum of trainer.json, which holds times; so do the log and the event files.
     return {str(path.relative_to(run)): path for path in run.rglob("*")
             if path.is_file() and path.name not in ("COMPLETE", "log.txt", "run.lock") and "tfevents" not in path.name}
 

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Fuzzes the readers of files from outside: token files, safetensors headers, YAML, corpora. libFuzzer under
-# AddressSanitizer and UndefinedBehaviorSanitizer; clang 14, else the newest clang with a fuzzer runtime.
+# Fuzzes the readers of files from outside (token files, safetensors headers, YAML, corpora) with libFuzzer under
+# AddressSanitizer and UndefinedBehaviorSanitizer. It uses clang 14, or else the newest clang with a fuzzer runtime.
 #
 #   scripts/fuzz.sh                                every target for 60 seconds
-#   scripts/fuzz.sh yaml corpus --seconds 900      these, so long each
-#   scripts/fuzz.sh token_file --runs 1000000      so many executions
-#   scripts/fuzz.sh yaml --seed 7                  the same random numbers as another run (printed by it)
+#   scripts/fuzz.sh yaml corpus --seconds 900      these targets for 900 seconds each
+#   scripts/fuzz.sh token_file --runs 1000000      this target for a million executions
+#   scripts/fuzz.sh yaml --seed 7                  with the random numbers of another run, which prints its seed
 #
-# More: --build-only; --installed-only (installs nothing, exit code 77 where clang is missing).
-# Inputs that led to new code are kept in build/fuzz/corpus/TARGET and are the next run's start. Exit code 1 on a
-# finding: the input lies in build/fuzz/findings, and `build/fuzz/bin/TARGET_fuzzer FILE` repeats it.
+# --build-only only builds. --installed-only installs nothing and exits with code 77 where clang is missing.
+# Inputs that led to new code are kept in build/fuzz/corpus/TARGET, where the next run starts. A finding ends it with
+# exit code 1; its input lies in build/fuzz/findings, and `build/fuzz/bin/TARGET_fuzzer FILE` repeats it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up, builds, trains learned positions, RoPE and RSE side by side on real text, evaluates them on sequences of 1, 2,
 # 4 and 8 times the trained length, and draws the report: the whole product in one command, on a bare machine, with no data
-# at hand. Within ten minutes on 2 CPU cores after set-up and build; a GPU is used where there is one.
+# at hand. It takes less than ten minutes on 2 CPU cores after set-up and build. A GPU is used where there is one.
 #
 #   scripts/quickstart.sh                     text: the King James Bible of the distribution's package bible-kjv
 #   scripts/quickstart.sh --text FILE...      text of your own (plain text, at least 1 MB to learn anything)
@@ -69,7 +69,7 @@ while [ -e "$home/run-$run" ]; do run=$((run + 1)); done
 build/release/bin/rse-train --config quickstart.yaml --set data.train="$home/tokens/train.bin" \
   --set data.valid="$home/tokens/valid.bin" --output "$home/run-$run"
 
-# Held-out text, cut into 64 (as in training), 128, 256 and 512 tokens. The learned table has 64 rows: beyond, it repeats.
+# Held-out text is cut into 64 (as in training), 128, 256 and 512 tokens. The learned table has 64 rows and repeats beyond.
 report=(--no-report)
 ! grep -q RSE_REPORT_PYTHON build/deps.cmake || report=()
 build/release/bin/rse-eval --run "$home/run-$run" --data "$home/tokens/valid.bin" --lengths 64,128,256,512 --beyond tile \

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# compute-sanitizer over the GPU tests of the attention kernels: memcheck, racecheck, initcheck, synccheck. Needs a
-# GPU, compute-sanitizer and a build: scripts/sanitize.sh [FILTER of the tests]; ends with 1 at the first finding.
-# Some five minutes.
+# Runs the GPU tests of the attention kernels under compute-sanitizer: memcheck, racecheck, initcheck and synccheck.
+#
+#   scripts/sanitize.sh [FILTER of the tests]
+#
+# It needs a GPU, compute-sanitizer and a build, takes about five minutes, and exits with code 1 at the first finding.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tests=build/release/bin/rse_ops_tests

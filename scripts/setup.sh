@@ -33,7 +33,7 @@ need_tool ninja ninja-build
 need_tool pkg-config pkg-config
 need_tool python3 python3
 need_tool git git
-# More packages that one script wants (quickstart: its text).
+# Installs further packages for one script (quickstart: its text).
 for package in ${RSE_EXTRA_PACKAGES:-}; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
 done
@@ -51,7 +51,7 @@ cmake_version=$(cmake --version | sed -n '1s/[^0-9]*//p')
 [ "$(printf '3.25\n%s\n' "$cmake_version" | sort -V | head -n 1)" = 3.25 ] ||
   fail "cmake is $cmake_version; 3.25 or newer is needed"
 
-# 2. A virtual environment with exactly the versions of a requirements file, made once.
+# 2. Makes a virtual environment with exactly the versions of a requirements file, once.
 make_venv() {  # make_venv FOLDER REQUIREMENTS
   local folder=$1 requirements=$2 stamp
   stamp=$(sha256sum <"$requirements" | cut -c1-64)
@@ -83,7 +83,7 @@ else
 fi
 say "LibTorch: $torch_prefix"
 
-# 4. A CUDA compiler. The CUDA LibTorch asks for one even where no GPU is.
+# 4. A CUDA compiler. The LibTorch for CUDA asks for one even where there is no GPU.
 nvcc=$(command -v nvcc || true)
 [ -n "$nvcc" ] || { [ -x /usr/local/cuda/bin/nvcc ] && nvcc=/usr/local/cuda/bin/nvcc; } || true
 [ "${RSE_NVCC:-auto}" != pip ] || nvcc=

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up, builds, and runs every test. Needs nothing beforehand; without a GPU the tests labelled gpu skip.
+# Sets up, builds, and runs every test. It needs nothing beforehand. Without a GPU the tests labelled gpu are skipped.
 #
 #   scripts/test.sh             all tests of the release build
 #   scripts/test.sh --asan      the same under AddressSanitizer and UndefinedBehaviorSanitizer (build/asan)
@@ -15,5 +15,6 @@ RSE_EXTRA_PACKAGES="clang-format" scripts/setup.sh
 scripts/fuzz.sh --build-only  # installs clang where it is missing
 cmake --preset "$preset" >build/configure.log 2>&1 || { cat build/configure.log >&2; exit 1; }
 cmake --build --preset "$preset" --parallel "$(nproc)"
-# Each case is a process of its own with LibTorch's threads in it: as many at once as cores, one thread each.
+# Each case is a process of its own with LibTorch's threads in it, so as many run at once as there are cores, with one
+# thread each.
 OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} ctest --preset "$preset" --parallel "$(nproc)" --output-on-failure "$@"

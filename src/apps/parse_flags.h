@@ -1,5 +1,5 @@
-// Command lines of every program: what CLI11 refuses is a UserError like any other, one line with exit
-// code 2.
+// Parses the command line of every program. What CLI11 refuses is a UserError like any other, one line and
+// exit code 2.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -8,7 +8,7 @@
 
 namespace rse {
 
-// False where the program has nothing more to do: --help or --version was asked for, and is printed.
+// Returns false where the program has nothing more to do, because it printed --help or --version.
 inline bool parse_flags(CLI::App& app, int argc, char** argv) {
   try {
     app.parse(argc, argv);

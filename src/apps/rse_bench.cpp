@@ -1,4 +1,4 @@
-// rse-bench: speed, spread and memory of the attention operator beside LibTorch's own
+// rse-bench measures speed, spread and memory of the attention operator beside LibTorch's own
 // (bench/attention.h).
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-// rse-data: text to tokenizers and token files. data/README.md shows its use.
+// rse-data makes tokenizers and token files from text. data/README.md shows its use.
 #include <CLI/CLI.hpp>
 
 #include "apps/parse_flags.h"

@@ -1,4 +1,4 @@
-// rse-eval: how trained arms do at lengths beyond the trained one (eval/command.h).
+// rse-eval measures how trained arms do at lengths beyond the trained one (eval/command.h).
 #include <CLI/CLI.hpp>
 
 #include "apps/parse_flags.h"

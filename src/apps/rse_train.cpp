@@ -1,4 +1,4 @@
-// rse-train: trains the arms of a configuration, interleaved (train/run.h).
+// rse-train trains the arms of a configuration, interleaved (train/run.h).
 #include <CLI/CLI.hpp>
 
 #include "apps/parse_flags.h"

@@ -15,7 +15,7 @@ constexpr std::string_view kBlank = " \t\r\n\v\f";
 
 bool is_blank(std::string_view text) { return text.find_first_not_of(kBlank) == std::string_view::npos; }
 
-// Fills in what the name tells; true where the ending is a known one.
+// Fills in what the name tells. Returns true where its ending is a known one.
 bool classify(CorpusFile& file) {
   std::filesystem::path name = file.path.filename();
   file.compressed = name.extension() == ".zst";
@@ -166,7 +166,7 @@ std::string CorpusReader::json_text(const std::string& line) const {
   return std::move(field->get_ref<std::string&>());
 }
 
-// Lines up to a separator, the end of the file, or the first border past longest_text_document.
+// Reads lines up to a separator, the end of the file, or the first border beyond longest_text_document.
 bool CorpusReader::next_text(std::string& text) {
   text.clear();
   while (text.size() < options_.longest_text_document) {
@@ -176,7 +176,7 @@ bool CorpusReader::next_text(std::string& text) {
     line_.insert(0, std::exchange(carried_, {}));
     if (!read && line_.empty()) break;
     const bool complete = lines_->line_complete();
-    if (!complete) {  // one endless line: a border after its last space, or between two characters
+    if (!complete) {  // an endless line ends after its last space, or else between two characters
       const size_t space = line_.rfind(' ');
       const size_t cut = space != std::string::npos ? space + 1 : utf8_border_before(line_, line_.size() - 1);
       carried_ = line_.substr(cut);

@@ -1,12 +1,13 @@
-// A corpus as files of documents, read one document at a time.
+// Reads a corpus, files of documents, one document at a time.
 //
-// Inputs: text files, JSON lines (.jsonl, .ndjson: one object a line, its text in one field), either
-// compressed with zstd (.zst), and folders of these, taken recursively in the order of their names. A file
-// that is named itself and has another ending is text. A text file is one document, or its paragraphs between
-// blank lines are; a text document beyond longest_text_document is cut at a line border. Documents without a
-// visible character are skipped. Memory: one document. Errors are UserErrors that begin with "FILE:LINE:"
-// where a line is at fault: text that is not UTF-8 or holds a NUL byte (UTF-16, say), a JSON line without the
-// field.
+// Inputs are text files, JSON lines (.jsonl or .ndjson: one object per line, its text in one field), both of
+// them also compressed with zstd (.zst), and folders of these, taken recursively in the order of their names.
+// A file that is named itself and has another ending is text. A text file is one document, or each of its
+// paragraphs between blank lines is; a text document beyond longest_text_document is cut at a line border.
+// Documents without a visible character are skipped. One document is in memory at a time. Errors are
+// UserErrors that begin with "FILE:LINE:" where a line is at fault: text that is not UTF-8 or holds a NUL
+// byte (as UTF-16 does), or a JSON line without the field. Order of calls: CorpusReader -> next() until it
+// returns false.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +23,7 @@ namespace rse {
 enum class DocumentSeparator { kNone, kBlankLine };
 
 struct CorpusOptions {
-  std::string field = "text";                              // of JSON lines
+  std::string field = "text";                              // of JSON lines that holds the text
   DocumentSeparator separator = DocumentSeparator::kNone;  // in text files
   size_t longest_text_document = size_t{16} << 20;         // bytes
 };
@@ -34,15 +35,16 @@ struct CorpusFile {
   bool compressed = false;
 };
 
-// The files that inputs stand for. UserError where one is missing or a device, and where a folder holds
-// nothing readable, or something under a corpus file's name that is not a file. A pipe may be named itself.
+// The files that `inputs` stand for. UserError where one is missing or a device, and where a folder holds
+// nothing readable, or something with the name of a corpus file that is not a file. A pipe may be named
+// itself.
 std::vector<CorpusFile> list_corpus_files(const std::vector<std::filesystem::path>& inputs);
 
 class CorpusReader {
  public:
   CorpusReader(const std::vector<std::filesystem::path>& inputs, CorpusOptions options);
 
-  // The next document, valid UTF-8; false after the last. UserError where the corpus has no document at all.
+  // Reads the next document, valid UTF-8; returns false after the last. UserError where the corpus has none.
   bool next(std::string& text);
 
   uint64_t bytes_total() const { return bytes_total_; }  // of all files as they lie on disk
@@ -56,7 +58,7 @@ class CorpusReader {
   bool next_json(std::string& text);
   bool next_text(std::string& text);
   std::string json_text(const std::string& line) const;
-  void check_text(const std::string& line) const;  // UTF-8 without NUL bytes
+  void check_text(const std::string& line) const;  // throws unless it is UTF-8 without NUL bytes
   std::string where() const;                       // "FILE:LINE"
 
   CorpusOptions options_;

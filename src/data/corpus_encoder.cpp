@@ -24,7 +24,7 @@ struct Encoded {
   uint64_t characters = 0;
 };
 
-// Whole segments of one document.
+// A part of one document, which consists of whole segments.
 struct Chunk {
   std::string text;
   bool starts_document = false;
@@ -83,7 +83,7 @@ class Pipeline {
     in_order_.close();
   }
 
-  // False once the queues were closed by the writer.
+  // Returns false once the writer has closed the queues.
   bool cut_document(std::string_view text) {
     bool first = true;
     while (!text.empty()) {

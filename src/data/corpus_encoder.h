@@ -1,8 +1,8 @@
-// Encoding a corpus into a token file on several threads.
+// Encodes a corpus into a token file on several threads.
 //
 // One thread reads documents and cuts them into chunks of whole segments (data/text_segments.h), others
-// encode chunks, the calling thread writes them in order. The file is the same for any number of threads;
-// memory is bounded by one document and a fixed number of chunks a thread.
+// encode chunks, and the calling thread writes them in order. Invariants: the file is the same for any number
+// of threads; memory is bounded by one document and a fixed number of chunks per thread.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@
 namespace rse {
 
 struct EncodingOptions {
-  int threads = 0;         // that encode; 0: one a core; at most 256
+  int threads = 0;         // so many threads encode; 0: one per core; at most 256
   bool boundaries = true;  // every document starts with [CLS] and ends with [SEP]
 };
 
@@ -28,8 +28,8 @@ struct EncodingTotals {
   uint64_t tokens = 0;
 };
 
-// Appends every document of `corpus` to `writer`; finish() is the caller's. progress(bytes read of the
-// corpus) is called after every chunk, on the calling thread; what it throws, and what the corpus throws,
+// Appends every document of `corpus` to `writer`; the caller calls finish(). progress(bytes read of the
+// corpus) is called after every chunk, on the calling thread. What it throws, and what the corpus throws,
 // ends the encoding.
 EncodingTotals encode_corpus(CorpusReader& corpus, const Tokenizer& tokenizer, const EncodingOptions& options,
                              TokenFileWriter& writer, const std::function<void(uint64_t)>& progress);

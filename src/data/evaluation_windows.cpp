@@ -17,8 +17,8 @@ struct DocumentShare {
 // The i-th of `picks` places spread evenly over {0, ..., places - 1}; all differ where picks <= places.
 uint64_t spread(uint64_t i, uint64_t picks, uint64_t places) { return (2 * i + 1) * places / (2 * picks); }
 
-// Gives every document with pieces left the same number in rounds; a last, smaller round goes to evenly
-// spread ones.
+// Gives the same number of picks to every document that has pieces left, in rounds; the last, smaller round
+// goes to documents that are spread evenly.
 void share_out(std::vector<DocumentShare>& shares, uint64_t wanted) {
   while (wanted > 0) {
     std::vector<DocumentShare*> open;

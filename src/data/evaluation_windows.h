@@ -1,9 +1,9 @@
 // Fixed targets for evaluation at several lengths (src/eval/README.md section 2): the same texts, the same
 // targets with the same replacements whatever the window; only the segmentation differs.
 //
-// Documents are cut into pieces of piece_tokens, a multiple of the longest window to come; what a document
-// has beyond its last whole piece is left out. A batch cuts pieces into windows. Masks are keyed by (seed,
-// document, offset) under kEvaluationEpoch.
+// Documents are cut into pieces of piece_tokens tokens, a multiple of the longest window to come; what a
+// document has beyond its last whole piece is left out. A batch cuts pieces into windows. Masks are keyed by
+// (seed, document, offset) under kEvaluationEpoch. Order of calls: EvaluationSet -> batch() for any pieces.
 #pragma once
 
 #include <cstdint>
@@ -15,14 +15,14 @@
 
 namespace rse {
 
-// Which pieces, where not all are wanted: as evenly over the documents as their lengths allow and evenly
-// inside each; or the first ones of the file.
+// Which pieces are taken where not all are wanted: kSpread takes them as evenly over the documents as their
+// lengths allow, and evenly inside each; kFirst takes the first ones of the file.
 enum class PieceChoice { kSpread, kFirst };
 
 class EvaluationSet {
  public:
-  // file outlives the set. max_pieces 0: every piece; otherwise at most that many: a function of the file and
-  // these arguments alone. UserError where no document has piece_tokens tokens.
+  // max_pieces: at most so many pieces; 0: all. They are a function of the file and these arguments alone.
+  // file outlives the set. UserError where no document has piece_tokens tokens.
   EvaluationSet(const TokenFile& file, int64_t piece_tokens, int64_t max_pieces,
                 PieceChoice choice = PieceChoice::kSpread);
 

@@ -42,7 +42,7 @@ size_t LineReader::read_file(void* out, size_t size) {
   return got;
 }
 
-// Replaces the spent buffer; false at the end of the file.
+// Replaces the spent buffer. Returns false at the end of the file.
 bool LineReader::refill() {
   position_ = 0;
   buffer_.resize(kBufferBytes);

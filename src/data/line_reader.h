@@ -1,6 +1,7 @@
-// Lines of a text file, plain or compressed with zstd, streaming.
+// Reads a text file, plain or compressed with zstd, line by line as a stream.
 //
-// Errors are UserErrors naming the file: unreadable, damaged or cut-off zstd data.
+// Order of calls: LineReader -> next() until it returns false. Errors are UserErrors that name the file: it
+// is unreadable, or its zstd data are damaged or cut off.
 #pragma once
 
 #include <cstdint>
@@ -13,17 +14,18 @@ namespace rse {
 
 class LineReader {
  public:
-  // compressed: the file is zstd frames.
+  // compressed: the file consists of zstd frames.
   LineReader(const std::filesystem::path& path, bool compressed);
   ~LineReader();
   LineReader(const LineReader&) = delete;
   LineReader& operator=(const LineReader&) = delete;
 
-  // The next line without its line feed, or its next part: at most `limit` bytes (>= 1). False at the end.
+  // Reads the next line without its line feed, or its next part: at most `limit` bytes (>= 1). Returns false
+  // at the end of the file.
   bool next(std::string& line, size_t limit);
-  // Did the last call end a line (or the file)?
+  // Whether the last call read to the end of a line or of the file.
   bool line_complete() const { return complete_; }
-  // Number of the line that the last call read from, from 1.
+  // The number of the line that the last call read from, counted from 1.
   uint64_t line_number() const { return line_number_; }
   // Bytes of the file read so far, before decompression.
   uint64_t bytes_read() const { return bytes_read_; }

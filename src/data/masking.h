@@ -1,5 +1,7 @@
-// Masked-language-model targets (BERT's 80/10/10), each token decided alone by a counter-based draw: a pure
-// function of (seed, epoch, document, offset in the document).
+// Draws the targets of masked language modelling (BERT's 80/10/10).
+//
+// Invariant: each token is decided alone by a counter-based draw, a pure function of (seed, epoch, document,
+// offset in the document).
 #pragma once
 
 #include <cstdint>
@@ -16,10 +18,10 @@ struct MaskingConfig {
   double mask_share = 0.8;    // of targets: replaced by [MASK]
   double random_share = 0.1;  // of targets: replaced by a random ordinary piece; the rest stays
   bool operator==(const MaskingConfig&) const = default;
-  void bind(ConfigBinder& b);  // mask_share + random_share <= 1
+  void bind(ConfigBinder& b);  // checks that mask_share + random_share <= 1
 };
 
-// What masking needs to know about a vocabulary: special pieces are never targets nor replacements.
+// What masking needs to know of a vocabulary. Special pieces are neither targets nor replacements.
 struct MaskingVocabulary {
   int64_t size = 0;
   int64_t mask_id = kMaskId;
@@ -28,7 +30,7 @@ struct MaskingVocabulary {
 
 struct MaskDraw {
   bool target = false;
-  int64_t input_id = 0;  // what the model sees at this place
+  int64_t input_id = 0;  // the token that the model sees at this place
 };
 
 // The epoch that stands for evaluation: its masks differ from those of every training epoch.

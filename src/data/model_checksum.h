@@ -1,6 +1,5 @@
-// The checksum that a tokenizer's serialized model carries at its end, because SentencePiece's format has
-// none: XXH64 of all bytes before it, in an extension field of ModelProto that SentencePiece itself passes
-// over.
+// The checksum at the end of a tokenizer's serialized model, because SentencePiece's format has none. It is
+// the XXH64 of all bytes before it, in an extension field of ModelProto that SentencePiece itself ignores.
 #pragma once
 
 #include <string>
@@ -10,7 +9,7 @@ namespace rse {
 
 std::string with_checksum(std::string model);
 
-// False where `model` has no checksum; UserError naming `name` where it has one that does not match.
+// Returns false where `model` has no checksum. UserError naming `name` where it has one that does not match.
 bool verify_checksum(std::string_view model, const std::string& name);
 
 }  // namespace rse

@@ -16,7 +16,7 @@
 namespace rse {
 namespace {
 
-// Errors of a late step are better found before an early one has run for minutes.
+// Finds an error of the last step before the first one has run for minutes.
 void check_output_file(const std::filesystem::path& output) {
   const std::filesystem::path folder = output.has_parent_path() ? output.parent_path() : ".";
   std::error_code ignored;
@@ -32,7 +32,7 @@ void report_skipped(const CorpusReader& reader) {
   if (reader.skipped() > 0) spdlog::warn("{} blank documents left out", reader.skipped());
 }
 
-// A tokenizer that will be called `name`.
+// Trains a tokenizer that will be called `name`.
 Tokenizer learn_tokenizer(const Paths& inputs, const CorpusOptions& corpus, const TokenizerOptions& options,
                           const std::filesystem::path& name) {
   const double start = now_seconds();
@@ -42,14 +42,14 @@ Tokenizer learn_tokenizer(const Paths& inputs, const CorpusOptions& corpus, cons
     if (!bar) bar.emplace("sampling lines", reader.bytes_total(), "bytes");
     bar->update(bytes_read);
   });
-  bar.reset();  // ends its line
+  bar.reset();  // the bar ends its line
   Tokenizer tokenizer(train_tokenizer(std::move(sample), options), name.string());
   spdlog::info("{}: {} pieces, hash {}, {}", name.string(), tokenizer.vocab_size(), hex64(tokenizer.hash()),
                format_duration(now_seconds() - start));
   return tokenizer;
 }
 
-// The corpus as a token file that is complete but for its name: finish() is the caller's.
+// Encodes the corpus into a token file that is complete but for its name; the caller calls finish().
 std::unique_ptr<TokenFileWriter> encode_into(const std::filesystem::path& output, const Paths& inputs,
                                              const CorpusOptions& corpus, const Tokenizer& tokenizer,
                                              const EncodingOptions& options) {
@@ -75,7 +75,7 @@ std::unique_ptr<TokenFileWriter> encode_into(const std::filesystem::path& output
   return writer;
 }
 
-// The tokenizer's text is read twice.
+// Throws for a pipe among the inputs, because the text of the tokenizer is read twice.
 void expect_readable_twice(const Paths& inputs) {
   for (const CorpusFile& file : list_corpus_files(inputs)) {
     if (!std::filesystem::is_regular_file(file.path)) {

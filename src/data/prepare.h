@@ -1,6 +1,7 @@
-// From text to files for training: what rse-data does, with progress and log lines.
+// Makes files for training from text, as rse-data does, with progress and log lines.
 //
-// Every output appears complete or not at all, prepare()'s together. Errors are UserErrors.
+// Invariant: every output appears complete or not at all, and all outputs of prepare() together. Errors are
+// UserErrors.
 #pragma once
 
 #include <filesystem>
@@ -35,7 +36,7 @@ struct PrepareRequest {
 // Makes tokenizer.model (from `train`), train.bin, and valid.bin and test.bin where they have inputs.
 void prepare(const PrepareRequest& request);
 
-// What a token file holds, one "key: value" a line. verify: also reads all of it and compares the checksums.
+// Describes a token file, one "key: value" per line. verify: also read all of it and compare the checksums.
 std::string describe(const TokenFile& file, bool verify);
 
 }  // namespace rse

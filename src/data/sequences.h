@@ -1,10 +1,11 @@
-// Which tokens make up sequence number p of epoch e: a pure function of (seed, epoch, position), found
-// without reading what comes before it.
+// Decides which tokens make up the sequence at each position of each epoch.
 //
-// kPacked: the corpus is one stream cut into blocks of seq_len tokens; a block may hold the end of one
-// document and the start of the next (separate attention sequences), no padding; the corpus's last, shorter
-// block is left out. kDocument: every sequence lies inside one document; a document's last, shorter piece is
-// kept when it has at least min_tokens tokens. Empty documents give nothing.
+// Invariant: a sequence is a pure function of (seed, epoch, position), found without reading what comes
+// before it. With kPacked the corpus is one stream that is cut into blocks of seq_len tokens without padding;
+// a block may hold the end of one document and the start of the next, as separate attention sequences, and
+// the last, shorter block of the corpus is left out. With kDocument every sequence lies inside one document;
+// a document's last, shorter piece is kept where it has at least min_tokens tokens. Empty documents give
+// nothing. Order of calls: SequenceSet -> training_batch() for any sequences.
 #pragma once
 
 #include <cstdint>
@@ -23,13 +24,13 @@ const EnumNames<Packing>& packing_names();  // packed, document
 
 class SequenceSet {
  public:
-  // file outlives the set. seq_len >= 1, 1 <= min_tokens <= seq_len (used by kDocument only). UserError for
-  // other values, and where the corpus gives no sequence at all.
+  // seq_len >= 1; 1 <= min_tokens <= seq_len, which kDocument alone uses. UserError for other values, and
+  // where the corpus gives no sequence at all. file outlives the set.
   SequenceSet(const TokenFile& file, int64_t seq_len, Packing packing, int64_t min_tokens);
 
-  uint64_t size() const { return size_; }  // sequences an epoch
+  uint64_t size() const { return size_; }  // sequences per epoch
 
-  // The pieces of sequence `index` (< size) in file order: one, or in kPacked several. O(log documents).
+  // The pieces of sequence `index` (< size) in file order: one, or with kPacked several. O(log documents).
   std::vector<Piece> pieces(uint64_t index) const;
 
   // The index that stands at `position` (< size) in the shuffled order of (seed, epoch).

@@ -1,8 +1,8 @@
-// The units that text is tokenised in: lines, and parts of lines that are too long.
+// Cuts text into the units in which it is tokenised: lines, and parts of lines that are too long.
 //
-// A text's tokens are those of its segments, one after another. A segment is found from its start alone, so a
-// text cut at any segment border has the same segments: that is what lets one long document be encoded by
-// several threads.
+// Invariant: the tokens of a text are those of its segments, one after another. A segment is found from its
+// start alone, so that a text that is cut at any segment border has the same segments. Several threads can
+// therefore encode one long document.
 #pragma once
 
 #include <cstddef>
@@ -10,8 +10,8 @@
 
 namespace rse {
 
-// Bytes of the longest segment. Longer lines are cut after their last space before it, or between two
-// characters where they have none.
+// The bytes of the longest segment. Longer lines are cut after the last space within so many bytes, or
+// between two characters where there is no space.
 inline constexpr size_t kLongestSegment = size_t{1} << 16;
 
 // Bytes from the start of `text` (not empty) to the end of its first segment, its line feed included.

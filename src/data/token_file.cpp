@@ -11,7 +11,7 @@ namespace rse {
 
 using token_file_format::Header;
 
-// The file's parts as mapped, after their sizes were checked against the file's.
+// The mapped parts of the file, whose sizes were checked against the file's.
 struct TokenFile::View {
   Header header;
   std::string_view tokenizer;
@@ -28,7 +28,7 @@ namespace {
 
 constexpr const char* kRemedy = "make it again with rse-data";
 
-// Reads and checks the header alone; `size` is the file's.
+// Reads and checks the header alone.
 Header read_header(const MappedFile& file) {
   const std::string name = file.path().string();
   Header header{};
@@ -62,7 +62,7 @@ Header read_header(const MappedFile& file) {
   return header;
 }
 
-// Hands out the file's parts one after another, never beyond its end.
+// Gives out the parts of the file one after another, never beyond its end.
 class Sections {
  public:
   Sections(const MappedFile& file, uint64_t begin) : file_(file), position_(begin) {}

@@ -1,4 +1,4 @@
-// The bytes of a token file's header, shared by its reader and its writer. data/README.md is the description.
+// The bytes of a token file's header, for its reader and its writer. data/README.md describes them.
 #pragma once
 
 #include <bit>

@@ -65,7 +65,7 @@ TokenFileWriter::TokenFileWriter(const std::filesystem::path& path, std::string_
   header.tokenizer_bytes = tokenizer_model.size();
   header.tokenizer_hash = xxh64(tokenizer_model.data(), tokenizer_model.size());
   state_->frequencies.resize(static_cast<size_t>(vocab_size));
-  state_->file.write(&header, sizeof header);  // its final content comes last
+  state_->file.write(&header, sizeof header);  // its final content is written last
   state_->file.write(tokenizer_model.data(), tokenizer_model.size());
   state_->pad();
 }

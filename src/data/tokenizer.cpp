@@ -23,7 +23,8 @@ Tokenizer::Tokenizer(std::string serialized, const std::string& name) : state_(s
   state_->model = std::move(serialized);
   state_->hash = xxh64(state_->model.data(), state_->model.size());
   const auto& processor = state_->processor;
-  const bool checked = verify_checksum(state_->model, name);  // first: SentencePiece trusts what it parses
+  const bool checked =
+      verify_checksum(state_->model, name);  // before SentencePiece, which trusts what it parses
   if (state_->model.empty() || !state_->processor.LoadFromSerializedProto(state_->model).ok()) {
     throw_user_error("{}: not a SentencePiece model, or a damaged one ({} bytes)", name,
                      state_->model.size());

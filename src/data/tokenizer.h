@@ -16,8 +16,8 @@ namespace rse {
 
 class Tokenizer {
  public:
-  // serialized: a SentencePiece model; name: what messages call it. UserError where it is damaged, has other
-  // special pieces, or no checksum.
+  // serialized: a SentencePiece model; name: its name in messages. UserError where it is damaged, has other
+  // special pieces, or has no checksum.
   Tokenizer(std::string serialized, const std::string& name);
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
@@ -30,11 +30,11 @@ class Tokenizer {
   const std::string& model() const;
 
   // Appends the ids of `text` (UTF-8): those of its segments (data/text_segments.h), one after another. White
-  // space, line feeds included, separates words and is otherwise not kept. Thread-safe.
+  // space, line feeds among it, separates words and is otherwise not kept. Several threads may call it.
   void encode(std::string_view text, std::vector<int>& ids) const;
   std::vector<int> encode(std::string_view text) const;
 
-  // Text again, up to the normalisation of encode(); special pieces vanish. Ids in [0, vocab_size()).
+  // The text of ids in [0, vocab_size()), as encode() normalises it; special pieces vanish.
   std::string decode(const std::vector<int>& ids) const;
   // The piece's name: "[MASK]", "▁the", "<0x0A>".
   std::string piece(int64_t id) const;

@@ -19,8 +19,8 @@ constexpr int64_t kSmallestVocabulary = 300;
 constexpr int64_t kLargestVocabulary = int64_t{1} << 20;
 constexpr int64_t kSmallestSample = int64_t{1} << 20;
 
-// SentencePiece adds up expected counts a thread at a time: the model depends on their number, so it is
-// fixed.
+// SentencePiece adds up expected counts thread by thread, so that the model depends on their number;
+// therefore it is fixed.
 constexpr const char* kTrainerThreads = "8";
 
 void check_options(const TokenizerOptions& options) {
@@ -50,7 +50,8 @@ class LineIterator : public sentencepiece::SentenceIterator {
   size_t next_ = 0;
 };
 
-// SentencePiece's reason without its source location: "Internal: file.cc(12) [condition] reason".
+// The reason that SentencePiece gives, without its source location: "Internal: file.cc(12) [condition]
+// reason".
 std::string reason_of(const sentencepiece::util::Status& status) {
   std::string text = status.ToString();
   const size_t bracket = text.rfind("] ");
@@ -118,7 +119,7 @@ std::string train_tokenizer(LineSample sample, const TokenizerOptions& options) 
       {"unk_piece", "[UNK]"},
       {"bos_id", "-1"},
       {"eos_id", "-1"},
-      {"control_symbols", "[CLS],[SEP],[MASK]"},  // fill the free ids 1, 2, 3
+      {"control_symbols", "[CLS],[SEP],[MASK]"},  // these get the free ids 1, 2 and 3
       {"max_sentence_length", std::to_string(kLongestSegment + 1)},
       {"num_threads", kTrainerThreads},
       {"minloglevel", "3"},

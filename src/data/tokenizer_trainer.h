@@ -1,5 +1,8 @@
-// Training a tokenizer on a corpus of any size: one pass draws a sample of its lines, SentencePiece learns
-// from that. The model is a function of the corpus and the options alone, whatever the machine.
+// Trains a tokenizer on a corpus of any size: one pass draws a sample of its lines, and SentencePiece learns
+// from that.
+//
+// Invariant: the model is a function of the corpus and the options alone, whatever the machine. Order of
+// calls: sample_lines() -> train_tokenizer().
 #pragma once
 
 #include <cstdint>
@@ -16,15 +19,16 @@ namespace rse {
 
 struct TokenizerOptions {
   int64_t vocab_size = 8192;  // pieces, the 5 special and 256 byte pieces included
-  // Text that SentencePiece sees. Beyond some megabytes the pieces hardly change; time and memory (about 25
-  // times this) grow with it.
+  // Bytes of text that SentencePiece sees. Beyond some megabytes the pieces hardly change, while time and
+  // memory (about 25 times this) grow with it.
   int64_t sample_bytes = int64_t{16} << 20;  // at least 1 MiB
   double character_coverage = 0.9995;  // share of characters that get a piece; bytes stand in for the rest
   uint64_t seed = 1;                   // of the sample
 };
 
-// A uniform sample, without replacement, of lines that together have at most `bytes` bytes: each line draws a
-// priority from (seed, its number), and those below the highest threshold that fits stay. Memory: the sample.
+// A uniform sample, without replacement, of lines that together have at most `bytes` bytes. Each line draws a
+// priority from (seed, its number), and those below the highest threshold that fits stay. Only the sample is
+// in memory.
 class LineSample {
  public:
   LineSample(uint64_t seed, size_t bytes) : seed_(seed), limit_(bytes) {}
@@ -44,8 +48,6 @@ class LineSample {
   size_t limit_, bytes_ = 0;
   std::priority_queue<Entry> kept_;
 };
-
-// Order of calls: sample_lines, then train_tokenizer.
 
 // The sample of the whole corpus. progress(bytes read of the corpus) is called after every document.
 LineSample sample_lines(CorpusReader& corpus, const TokenizerOptions& options,

@@ -1,4 +1,4 @@
-// JSON files of a run.
+// Reads the JSON files of a run.
 #pragma once
 
 #include <filesystem>
@@ -6,7 +6,7 @@
 
 namespace rse {
 
-// The object that `path` holds; UserError where it holds anything else.
+// The object that `path` holds. UserError where it holds anything else.
 nlohmann::json read_json_object(const std::filesystem::path& path);
 
 }  // namespace rse

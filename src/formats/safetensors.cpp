@@ -14,7 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-// The dtypes of safetensors_dtypes(), as LibTorch has them.
+// The dtypes of safetensors_dtypes() as LibTorch names them.
 const std::vector<std::pair<std::string, torch::ScalarType>>& dtype_names() {
   static const std::vector<std::pair<std::string, torch::ScalarType>> kNames = {
       {"F64", torch::kFloat64},   {"F32", torch::kFloat32}, {"F16", torch::kFloat16},

@@ -1,9 +1,9 @@
-// safetensors files: u64 header length (little endian), JSON header, raw tensor bytes. Python's safetensors
-// package reads what is written here, and the reader takes what that package writes.
+// Writes and reads safetensors files: the length of the header (u64, little-endian), a JSON header, and the
+// tensors' bytes. Python's safetensors package reads what is written here, and what it writes is read here.
 //
-// Invariants: the tensors' byte ranges fill the data section without gaps or overlaps; a file that breaks
-// this, or whose header is damaged, is one UserError naming the file, the tensor, the value and what was
-// expected.
+// Invariant: the byte ranges of the tensors fill the data section without gaps or overlaps. A file that
+// breaks this, or whose header is damaged, is a UserError that names the file, the tensor, the value and what
+// was expected.
 #pragma once
 
 #include <torch/torch.h>
@@ -21,8 +21,8 @@ namespace rse {
 
 using NamedTensors = std::vector<std::pair<std::string, torch::Tensor>>;
 
-// Writes the tensors (any device and strides; names unique) and string metadata; synced and renamed into
-// place.
+// Writes tensors of any device and strides, whose names are unique, and metadata. The file is synced and then
+// renamed into place.
 void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 
@@ -34,7 +34,8 @@ struct SafetensorsContent {
 SafetensorsContent read_safetensors(const std::filesystem::path& path);
 SafetensorsContent read_safetensors(const MappedFile& file);
 
-// The tensor `name` of `content` with the shape and dtype of `like`; UserError naming `path` otherwise.
+// The tensor `name` of `content`. UserError naming `path` unless it is there with the shape and dtype of
+// `like`.
 torch::Tensor expect_tensor(const SafetensorsContent& content, const std::string& name,
                             const torch::Tensor& like, const std::filesystem::path& path);
 

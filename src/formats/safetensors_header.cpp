@@ -19,7 +19,7 @@ using nlohmann::json;
   throw_user_error("{}: safetensors header: tensor '{}': {}", path.string(), name, what);
 }
 
-// A whole number of at least 0 below 2^63, or an error.
+// The value as a whole number of at least 0 and below 2^63, or an error.
 uint64_t natural(const json& value, const fs::path& path, const std::string& name, const char* what) {
   if (!value.is_number_integer() ||
       (value.is_number_unsigned() ? value.get<uint64_t>() > INT64_MAX : value.get<int64_t>() < 0)) {
@@ -66,7 +66,7 @@ json parse_json(const char* begin, uint64_t length, const fs::path& path) {
     if (depth == 1 && event == json::parse_event_t::key && !keys.insert(parsed.get<std::string>()).second) {
       twice = parsed.get<std::string>();
     }
-    return depth <= 4;  // deeper values are dropped; no valid header has them
+    return depth <= 4;  // deeper values are dropped, because no valid header has them
   };
   json header = json::parse(begin, begin + length, watch_keys, /*allow_exceptions=*/false);
   if (header.is_discarded() || !header.is_object()) {
@@ -76,7 +76,7 @@ json parse_json(const char* begin, uint64_t length, const fs::path& path) {
   return header;
 }
 
-// The ranges must tile the data section: in order of begin, each starts where the one before ended.
+// The ranges fill the data section: in order of their begins, each starts where the one before it ends.
 void check_coverage(const std::map<std::string, SafetensorsEntry>& entries, uint64_t data_bytes,
                     const fs::path& path) {
   std::vector<std::pair<std::string, SafetensorsEntry>> sorted(entries.begin(), entries.end());

@@ -1,8 +1,8 @@
-// The header of a safetensors file, checked against the file's size; no LibTorch here.
+// Reads the header of a safetensors file and checks it against the file's size, without LibTorch.
 //
-// Invariants of what is returned: every tensor's bytes are those of its shape and dtype, the ranges tile the
-// data section without gaps or overlaps, and no shape overflows int64 even with its zeros taken as ones.
-// Anything else is a UserError naming the file, the tensor, the value and what was expected.
+// Invariants of what it returns: the bytes of every tensor are those of its shape and dtype, the ranges fill
+// the data section without gaps or overlaps, and no shape overflows int64 even where its zeros are taken as
+// ones. Anything else is a UserError that names the file, the tensor, the value and what was expected.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@
 
 namespace rse {
 
-// A header is never longer than this (the format's own limit).
+// The format's own limit on the bytes of a header.
 inline constexpr uint64_t kMaxSafetensorsHeader = 100'000'000;
 
 struct SafetensorsEntry {
@@ -29,10 +29,10 @@ struct SafetensorsHeader {
   uint64_t data_begin = 0;  // where the data section starts in the file
 };
 
-// Bytes an element of every dtype that is read: "F32" -> 4.
+// Bytes per element of every dtype that is read: "F32" -> 4.
 const std::map<std::string, uint64_t>& safetensors_dtypes();
 
-// file: the whole file's bytes; path: what messages call it.
+// file: the bytes of the whole file; path: its name in messages.
 SafetensorsHeader parse_safetensors_header(const std::byte* file, uint64_t size,
                                            const std::filesystem::path& path);
 

@@ -51,7 +51,7 @@ double wall_time() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-// Event.wall_time = 1, .step = 2, .file_version = 3, .summary = 5, .session_log = 7.
+// The fields of Event: wall_time = 1, step = 2, file_version = 3, summary = 5, session_log = 7.
 std::string event_header() {
   std::string event;
   put_fixed(event, 1, wall_time());
@@ -65,7 +65,7 @@ std::string event_header(int64_t step) {
   return event;
 }
 
-// SessionLog: status = 1, where 1 is START.
+// The field of SessionLog: status = 1, where the value 1 is START.
 std::string session_start(int64_t step) {
   std::string log;
   put_key(log, 1, kVarint);

@@ -1,8 +1,8 @@
-// TensorBoard event files with scalars, written by hand: TFRecord framing (length, masked CRC32C of the
-// length, data, masked CRC32C of the data) around Event protocol buffers.
+// Writes TensorBoard event files with scalars: TFRecord frames (length, masked CRC32C of the length, data,
+// masked CRC32C of the data) around Event protocol buffers.
 //
-// Order of calls: EventFile(folder, first_step) -> scalar(...) -> flush(). TensorBoard shows a folder as one
-// run and reads its files in the order of their names, which is that of their making. Formats:
+// Order of calls: EventFile(folder, first_step) -> scalar() -> flush(). TensorBoard shows a folder as one run
+// and reads its files in the order of their names, which is that of their making. The formats are in
 // tensorflow/core/lib/io/record_writer.h and tensorflow/core/util/event.proto, summary.proto.
 #pragma once
 
@@ -21,7 +21,7 @@ uint32_t masked_crc32c(const void* data, size_t size);
 
 class EventFile {
  public:
-  // Creates `folder` and one new event file in it for steps from first_step on. Where the folder has event
+  // Makes `folder` and a new event file in it for the steps from first_step on. Where the folder has event
   // files already (a run that goes on), the new one begins with a SessionLog START of that step, on which
   // TensorBoard drops what earlier files say of this step and later ones. UserError where it cannot be
   // written.

@@ -2,8 +2,8 @@
 //
 // Sections: model (nn/model_config.h), data, train, validation, logging, checkpoint, output, and arms: a map
 // of NAME -> overrides. An arm is the base tree merged with its override, so that messages name the file and
-// line; only keys that leave the comparison fair may be overridden (src/eval/README.md section 1), as said
-// where each key is bound (run_key_rules()). Without arms there is one, named after its position method.
+// line. Only keys that leave the comparison fair may be overridden (src/eval/README.md section 1), which is
+// said where each key is bound (run_key_rules()). Without arms there is one, named after its position method.
 // Order of calls: load_run_config() -> resolve_vocabulary() once the token files are open.
 #pragma once
 

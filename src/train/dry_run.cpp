@@ -14,7 +14,7 @@
 namespace rse {
 namespace {
 
-// The arm's cost, its groups, and what one micro-batch through it took.
+// Describes the arm's cost, its optimizer groups, and what one micro-batch through it took.
 std::string try_arm(const ArmConfig& arm, const RunSettings& settings, const StepBatch& batch,
                     const torch::Device& device, ModelReport* cost) {
   const PeakMemory memory(device);

@@ -1,5 +1,5 @@
-// What a run would cost, shown without training: parameters by group, memory, tokens and FLOP a step, disk;
-// then one micro-batch forward and backward through each arm. Writes nothing.
+// Shows what a run would cost without training: parameters by group, memory, tokens and FLOP per step, and
+// disk. Then it takes one micro-batch forward and backward through each arm. It writes nothing.
 #pragma once
 
 #include <torch/torch.h>
@@ -11,7 +11,7 @@
 
 namespace rse {
 
-// config: with resolve_vocabulary() applied. Returns the report.
+// Returns the report. resolve_vocabulary() has been applied to `config`.
 std::string dry_run(const RunConfig& config, const TokenFile& train_file, const TokenFile& valid_file,
                     const torch::Device& device);
 

@@ -1,4 +1,4 @@
-// What the random draws of training are keyed by, together with the seed.
+// The number that the random draws of training are keyed by, together with the seed.
 #pragma once
 
 #include <cstdint>

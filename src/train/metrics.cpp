@@ -13,7 +13,7 @@
 namespace rse {
 namespace {
 
-// The keys that every line has, in front. "step": how many updates the replica has made.
+// The keys that every line begins with. step: how many updates the replica has made.
 nlohmann::ordered_json line_head(const char* type, const Replica& replica, int64_t step) {
   return {{"type", type}, {"step", step}, {"seed", replica.seed()}, {"arm", replica.arm().name}};
 }

@@ -1,8 +1,10 @@
-// What a run writes down while it trains: metrics.jsonl (one JSON object a line) and TensorBoard event files
-// (one subfolder for each arm and seed).
+// The measurements of a run while it trains: metrics.jsonl (one JSON object per line) and TensorBoard event
+// files (one folder for each arm and seed).
 //
-// Lines of metrics.jsonl, by "type": "update" (every update), "decay" (lambda of every head,
-// [layers][heads]), "validation". "step" counts updates from 1; values that are not finite are null.
+// The "type" of a line in metrics.jsonl is "update" (one for every update), "decay" (lambda of every head,
+// [layers][heads]) or "validation". "step" counts updates from 1; values that are not finite are null. Order
+// of calls: check_kept_metrics() where a run goes on -> MetricsLog -> its functions; sync() before a
+// checkpoint.
 #pragma once
 
 #include <cstdint>
@@ -17,15 +19,14 @@
 
 namespace rse {
 
-// UserError unless metrics.jsonl of the folder begins with whole lines of so many bytes. Writes nothing.
+// UserError unless metrics.jsonl in the folder begins with whole lines of so many bytes. Writes nothing.
 void check_kept_metrics(const std::filesystem::path& run_folder, int64_t kept_bytes);
 
 class MetricsLog {
  public:
-  // Writes run_folder/metrics.jsonl and, where asked for, run_folder/tensorboard/LABEL/, after the lines of
-  // `step` updates, which are the first `kept_bytes` bytes of metrics.jsonl; what lies beyond them (lines of
-  // a process that was killed) is cut off. UserError where the file does not hold whole lines of so many
-  // bytes.
+  // Goes on after `step` updates, whose lines are the first `kept_bytes` bytes of run_folder/metrics.jsonl.
+  // What lies beyond them, lines of a process that was killed, is cut off. tensorboard: also write
+  // run_folder/tensorboard/LABEL/. UserError where the file does not hold whole lines of so many bytes.
   MetricsLog(const std::filesystem::path& run_folder, bool tensorboard, int64_t step, int64_t kept_bytes);
   ~MetricsLog();
   MetricsLog(const MetricsLog&) = delete;
@@ -36,17 +37,18 @@ class MetricsLog {
   void decay(const Replica& replica, int64_t step, const torch::Tensor& lambda);
   void validation(const Replica& replica, int64_t step, double nll, int64_t targets);
   void flush();
-  // flush(), and metrics.jsonl synced to the disk. Returns its size in bytes: whole lines.
+  // Calls flush(), syncs metrics.jsonl to the disk and returns its size in bytes, which is one of whole
+  // lines.
   int64_t sync();
 
  private:
   void write_line(const std::string& json);
-  EventFile* events(const Replica& replica);  // nullptr: no TensorBoard
+  EventFile* events(const Replica& replica);  // nullptr without TensorBoard
 
   std::filesystem::path path_, tensorboard_folder_;
   std::FILE* file_ = nullptr;
   bool tensorboard_;
-  int64_t first_step_;  // as lines count steps
+  int64_t first_step_;  // the first update to come, counted from 1
   std::map<std::string, std::unique_ptr<EventFile>> events_;
 };
 

@@ -8,7 +8,7 @@
 namespace rse {
 namespace {
 
-// Every parameter's gradient; each must have one, since every parameter takes part in every forward pass.
+// The gradients of the group. Each parameter has one, because all take part in every forward pass.
 std::vector<torch::Tensor> gradients(const OptimizerGroup& group) {
   std::vector<torch::Tensor> all;
   for (size_t i = 0; i < group.parameters.size(); ++i) {

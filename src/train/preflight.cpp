@@ -17,8 +17,8 @@
 namespace rse {
 namespace {
 
-constexpr double kFloat = 4;            // bytes
-constexpr double kBatchesInMemory = 2;  // one in use, at least one ahead
+constexpr double kFloat = 4;            // bytes of a float32
+constexpr double kBatchesInMemory = 2;  // one in use, and at least one ahead
 
 // Matrices, embeddings and what the position method has; biases and norms are small.
 double least_parameters(const ModelConfig& model) {
@@ -102,7 +102,7 @@ int64_t host_memory_bytes() {
   int64_t bytes = static_cast<int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE);
   for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
     std::ifstream file(path);
-    if (int64_t limit = 0; file >> limit) bytes = std::min(bytes, limit);  // "max" is no number
+    if (int64_t limit = 0; file >> limit) bytes = std::min(bytes, limit);  // the file may say "max"
   }
   return bytes;
 }

@@ -1,4 +1,6 @@
-// What can be known to fail before a run starts, whose settings are legal one by one.
+// Checks that need more than one setting, made before a run starts, so that it does not fail hours later.
+//
+// Order of calls: resolve_vocabulary() -> check_before_start().
 #pragma once
 
 #include <torch/torch.h>
@@ -10,18 +12,19 @@ namespace rse {
 
 // A lower bound, in bytes, of what a run needs: for settings that no machine of this size can run.
 struct MemoryNeed {
-  double state = 0;  // weights and AdamW's two moments of every replica, gradients of one; float32
-  double activations =
-      0;               // of one micro-batch: what backward keeps of each layer's attention and feed-forward
+  // Weights and AdamW's two moments of every replica, and the gradients of one, in float32.
+  double state = 0;
+  // What backward keeps of each layer's attention and feed-forward, for one micro-batch.
+  double activations = 0;
   double batches = 0;  // token ids of the updates that wait in host memory
 };
 MemoryNeed least_memory(const RunConfig& config);
 
-// Memory that this process may use, in bytes: the machine's, or its control group's limit.
+// The bytes of memory that this process may use: the machine's, or the limit of its control group.
 int64_t host_memory_bytes();
 
-// UserError where least_memory() is beyond the device's memory, and where validation has no target at all;
-// warns where most updates will have none. After resolve_vocabulary().
+// UserError where least_memory() is beyond the device's memory, and where validation has no target at all.
+// Warns where many updates will have none.
 void check_before_start(const RunConfig& config, const TokenFile& valid_file, const torch::Device& device);
 
 }  // namespace rse

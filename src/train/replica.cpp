@@ -78,7 +78,7 @@ Replica::Pending Replica::update(int64_t step, const std::vector<DeviceBatch>& m
 
 UpdateResult Replica::read(Pending pending) {
   UpdateResult result = pending.known;
-  result.step_ms = pending.clock.milliseconds();  // waits for the copy of the numbers too
+  result.step_ms = pending.clock.milliseconds();  // this waits for the copy of the numbers too
   const float* numbers = pending.numbers.const_data_ptr<float>();
   result.loss = numbers[0];
   result.grad_norm = numbers[1];

@@ -1,9 +1,9 @@
-// One (arm, seed) of a run: its model, its optimizer and its counters.
+// One (arm, seed) of a run with its model, its optimizer and its counters.
 //
-// Order of calls: Replica -> update() each step -> read() of the pending update, at most a step later, so
-// that the host need not wait for the device. Invariant: the state is the parameters, the optimizer's state
-// and the counters; every random draw is keyed by the seed and global_micro_batch(), so a replica with loaded
-// state continues as if it had never stopped.
+// Order of calls: Replica -> update() in each step -> read() of the pending update, at most one step later,
+// so that the host need not wait for the device. Invariant: the state is the parameters, the optimizer's
+// state and the counters; every random draw is keyed by the seed and global_micro_batch(), so a replica with
+// loaded state continues as if it had never stopped.
 #pragma once
 
 #include <torch/torch.h>
@@ -25,16 +25,16 @@
 
 namespace rse {
 
-// Updates in a row that may be skipped before the run ends.
+// The run ends after so many skipped updates in a row.
 inline constexpr int64_t kMaxSkippedInARow = 5;
 
-// What one update measured.
+// The measurements of one update.
 struct UpdateResult {
   int64_t step = 0;   // counted from 0
-  int64_t order = 0;  // the arm's place among the arms of this step
+  int64_t order = 0;  // the place of the arm in this step
   int64_t tokens = 0;
   LearningRates rates;
-  double loss = 0;  // mean over the update's targets, nats
+  double loss = 0;  // mean over the update's targets, in nats
   double grad_norm = 0;
   bool skipped = false;
   double step_ms = 0;
@@ -52,15 +52,16 @@ class Replica {
     torch::Tensor numbers;  // [3] on the host: loss, gradient norm, skipped; valid once the clock has stopped
   };
 
-  // One update on the micro-batches of `step` (from 0); targets: theirs in total.
+  // Makes one update on the micro-batches of `step` (from 0), which hold `targets` and `tokens` together.
   Pending update(int64_t step, const std::vector<DeviceBatch>& micro_batches, int64_t targets,
                  int64_t tokens);
 
-  // Waits for the update and counts it. Updates are read in the order in which they were made; the caller
+  // Waits for the update and counts it. Updates are read in the order in which they were made. The caller
   // ends the run once counters.skipped_in_a_row reaches kMaxSkippedInARow.
   UpdateResult read(Pending pending);
 
-  // Adds the gradients of the update's loss (mean over `targets`) and returns it, a scalar on the device.
+  // Adds the gradients of the update's loss, the mean over `targets`, and returns it as a scalar on the
+  // device.
   torch::Tensor backward(int64_t step, const std::vector<DeviceBatch>& micro_batches, int64_t targets);
 
   const ArmConfig& arm() const { return arm_; }
@@ -75,11 +76,12 @@ class Replica {
 
   NamedTensors weights() const { return weights_of(*encoder_); }
 
-  // What a checkpoint keeps of this replica. Its tensors are the replica's own: save before the next update.
+  // What a checkpoint keeps of this replica. The tensors are the replica's own, so they are saved before the
+  // next update.
   ReplicaSnapshot snapshot() const;
-  // Takes over weights, optimizer state and counters from a checkpoint that verify_checkpoint() passed.
-  // state: read_trainer_state(checkpoint). UserError where the checkpoint has no such replica or its files do
-  // not fit the model; then nothing has changed.
+  // Takes over weights, optimizer state and counters from a checkpoint that passed verify_checkpoint().
+  // state: read_trainer_state(checkpoint). UserError where the checkpoint has no such replica, or where its
+  // files do not fit the model; then nothing has changed.
   void restore(const std::filesystem::path& checkpoint, const TrainerState& state);
 
  private:

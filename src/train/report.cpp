@@ -21,7 +21,7 @@ std::string format_mfu(std::optional<double> mfu) {
   return mfu ? fmt::format("{:.1f}%", 100 * *mfu) : "unknown";
 }
 
-// Share of the device's peak that the model's own FLOP reach (Chowdhery et al. 2022, appendix B).
+// The share of the device's peak that the model's own FLOP reach (Chowdhery et al. 2022, appendix B).
 std::optional<double> mfu_of(double tokens_per_second, double flop_per_token, double peak_flops) {
   if (peak_flops <= 0) return std::nullopt;
   return tokens_per_second * flop_per_token / peak_flops;
@@ -34,7 +34,7 @@ std::string plateau_sentence(const ReplicaSummary& row, double unigram_entropy) 
       row.arm, row.seed, row.validation_nll, kPlateauShare, unigram_entropy);
 }
 
-// What the numbers do not allow one to say, in words.
+// Sentences on what the numbers do not allow one to say.
 std::vector<std::string> caveats(const std::vector<ReplicaSummary>& summaries, double unigram_entropy) {
   std::vector<std::string> notes;
   std::set<std::string> arms;
@@ -151,7 +151,7 @@ ReplicaSummary summarize(const Replica& replica, const ModelReport& cost, double
         1e3 * static_cast<double>(counters.tokens) / static_cast<double>(counters.step) / row.step_ms;
     row.mfu = mfu_of(row.tokens_per_second, cost.flop_per_token, peak_flops);
   }
-  // Gradients live only inside an update, so the peak above its start holds them.
+  // Gradients live only inside an update, so that the peak above its start contains them.
   if (counters.peak_bytes >= 0) row.memory_bytes = cost.state_bytes * 3 / 4 + counters.peak_bytes;
   return row;
 }

@@ -1,4 +1,4 @@
-// What a run tells a person: the header at its start, progress lines, and the summary at its end.
+// The text of a run for a person: the header at its start, progress lines, and the summary at its end.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,8 @@
 
 namespace rse {
 
-// Logs the file read, the settings' digest, device, seeds, data with its unigram entropy, and each arm's cost
-// and backend. replicas: those of the first seed, one an arm.
+// Logs the configuration file, the digest of the settings, the device, the seeds, the data with its unigram
+// entropy, and the cost and backend of each arm. replicas: those of the first seed, one for each arm.
 void log_run_header(const RunConfig& config, const DeviceDescription& device, const TokenFile& train_file,
                     const TokenFile& valid_file, const std::vector<Replica*>& replicas);
 
@@ -36,17 +36,18 @@ struct ReplicaSummary {
   std::optional<double> train_loss;  // mean of the last kRecentLosses updates; none: all were skipped
   double validation_nll = 0;
   double step_ms = 0;         // median of the last kStepTimes updates
-  double step_ms_spread = 0;  // interquartile range
+  double step_ms_spread = 0;  // interquartile range of the same
   double tokens_per_second = 0;
   std::optional<double> mfu;
-  int64_t memory_bytes = -1;  // state and the peak above it, on the device; -1: not counted
+  int64_t memory_bytes = -1;  // on the device: the state and the peak above it; -1: not counted
   bool on_plateau = false;
 };
 
 ReplicaSummary summarize(const Replica& replica, const ModelReport& cost, double validation_nll,
                          double unigram_entropy, double peak_flops);
 
-// The table for the terminal, one row an (arm, seed), and a sentence for each arm on the plateau.
+// The table for the terminal, one row for each (arm, seed), and the sentences on what it does not allow one
+// to say.
 std::string summary_table(const std::vector<ReplicaSummary>& summaries, double unigram_entropy);
 
 // summary.json: the same numbers, the device, and the sentences.

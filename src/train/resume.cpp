@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The step to go on from; none where no checkpoint is complete and none was asked for.
+// The step to go on from; none where no checkpoint is complete and none was named.
 std::optional<int64_t> choose_step(const ResumeSource& source, bool branches) {
   const std::vector<int64_t> steps = complete_checkpoints(source.run_folder);
   if (!source.step) {
@@ -59,7 +59,7 @@ int64_t last_logged_step(const fs::path& run_folder) {
   return line["step"].get<int64_t>();
 }
 
-// To start over is right where no checkpoint was ever saved, and a loss where one was and is gone.
+// Throws where a checkpoint was saved and is gone: to start over would then lose what was trained.
 void require_never_saved(const fs::path& run_folder, const RunConfig& config) {
   const int64_t every = config.base.checkpoint.every, logged = last_logged_step(run_folder);
   if (!fs::exists(run_folder / "summary.json") && (every == 0 || logged <= every)) return;
@@ -85,7 +85,7 @@ ResumeSource find_run(const fs::path& path) {
                      path.string());
   }
   ResumeSource source{without_end_slash(path), std::nullopt};
-  const fs::path real = fs::canonical(path);  // a link, or "." inside a checkpoint
+  const fs::path real = fs::canonical(path);  // path may be a link, or "." inside a checkpoint
   if (const auto step = checkpoint_step(real); step && real.parent_path().filename() == "checkpoints") {
     source = {real.parent_path().parent_path(), step};
   }
@@ -122,24 +122,25 @@ ResumePlan plan_resume(const ResumeSource& source, bool branches, const RunConfi
 
 void take_over(const ResumePlan& plan, const RunConfig& config) {
   remove_leftovers(plan.run_folder);
-  remove_tree(plan.run_folder / "summary.json");  // it will be another one
+  remove_tree(plan.run_folder / "summary.json");  // the run will write another one
   write_file_atomically(plan.run_folder / "config.yaml", config.dump());
 }
 
 void branch_off(const ResumePlan& plan, const RunConfig& config) {
   const fs::path target = fs::absolute(config.base.output);
   const fs::path temporary = target.string() + fmt::format(".tmp.{}", ::getpid());
-  make_folder_atomically(target, temporary, [&](const fs::path& folder) {  // over an empty folder, too
-    const fs::path copy = checkpoint_folder(folder, plan.state.step);
-    NewFolder(copy).keep();
-    for (const auto& entry : fs::directory_iterator(*plan.checkpoint)) {
-      copy_file_atomically(entry.path(), copy / entry.path().filename());
-    }
-    verify_checkpoint(copy);  // the other run may have removed it meanwhile
-    copy_file_atomically(plan.run_folder / "metrics.jsonl", folder / "metrics.jsonl",
-                         static_cast<size_t>(plan.state.metrics_bytes));
-    write_file_atomically(folder / "config.yaml", config.dump());
-  });
+  make_folder_atomically(target, temporary,
+                         [&](const fs::path& folder) {  // the target may be an empty folder
+                           const fs::path copy = checkpoint_folder(folder, plan.state.step);
+                           NewFolder(copy).keep();
+                           for (const auto& entry : fs::directory_iterator(*plan.checkpoint)) {
+                             copy_file_atomically(entry.path(), copy / entry.path().filename());
+                           }
+                           verify_checkpoint(copy);  // the other run may have removed the source meanwhile
+                           copy_file_atomically(plan.run_folder / "metrics.jsonl", folder / "metrics.jsonl",
+                                                static_cast<size_t>(plan.state.metrics_bytes));
+                           write_file_atomically(folder / "config.yaml", config.dump());
+                         });
 }
 
 }  // namespace rse

@@ -1,10 +1,10 @@
-// A run that goes on: from which checkpoint, in which folder, and whether it may.
+// Decides from which checkpoint and in which folder a run goes on, and whether it may.
 //
-// A checkpoint that is the newest of its run goes on in the same folder. An older one, or any with a new
-// folder named, branches off: the new folder gets copies of the checkpoint and of metrics.jsonl up to there,
-// and appears complete or not at all. A run that was ended before its first checkpoint starts over in its
-// folder; one whose checkpoints are gone does not. Order of calls: find_run() -> the configuration is loaded
-// and resolved, the lock taken where the folder stays -> plan_resume() -> Trainer::restore() -> take_over()
+// The newest checkpoint of a run goes on in the same folder. An older one, or any one where a new folder is
+// named, branches off: the new folder gets copies of the checkpoint and of metrics.jsonl up to there, and
+// appears complete or not at all. A run that was ended before its first checkpoint starts over in its folder;
+// one whose checkpoints are gone does not. Order of calls: find_run() -> load_run_config() and
+// resolve_vocabulary(), RunLock where the folder stays -> plan_resume() -> Trainer::restore() -> take_over()
 // or branch_off() -> Trainer::run().
 #pragma once
 
@@ -20,39 +20,41 @@
 
 namespace rse {
 
-// What --resume names.
+// The run that --resume names.
 struct ResumeSource {
   std::filesystem::path run_folder;
-  std::optional<int64_t> step;  // of the checkpoint; none: the newest
+  std::optional<int64_t> step;  // of the checkpoint; none: that of the newest
 
-  // The configuration it was trained with last.
+  // The configuration that it was trained with last.
   std::filesystem::path config() const;
 };
 
 // "a/b" for "a/b/".
 std::filesystem::path without_end_slash(const std::filesystem::path& path);
 
-// path: a run folder, or RUN/checkpoints/step-N, or a link to one. UserError where it is neither.
+// path: a run folder, RUN/checkpoints/step-N, or a link to one of them. UserError for anything else.
 ResumeSource find_run(const std::filesystem::path& path);
 
 struct ResumePlan {
-  std::filesystem::path run_folder;                 // of the source
+  std::filesystem::path run_folder;                 // the source's
   std::optional<std::filesystem::path> checkpoint;  // none: the run starts over from step 0
-  TrainerState state;                               // of the checkpoint
+  TrainerState state;                               // the checkpoint's
   bool finished = false;                            // nothing is left to do
   std::vector<std::string> notes;                   // warnings, for the log
 };
 
-// Chooses and verifies the checkpoint. UserError where there is none that may go on: a damaged one; an older
-// one that does not branch; other token files; metrics.jsonl cut short; a configuration that changes what is
-// trained (run/config_change.h). Writes nothing. config: with resolve_vocabulary() applied.
+// Chooses and verifies the checkpoint. resolve_vocabulary() has been applied to `config`. UserError where the
+// run may not go on: the checkpoint is damaged, or is an older one that does not branch off; the token files
+// are others; metrics.jsonl is cut short; the configuration changes what is trained (run/config_change.h).
+// Writes nothing.
 ResumePlan plan_resume(const ResumeSource& source, bool branches, const RunConfig& config,
                        const TokenFile& train_file, const TokenFile& valid_file);
 
-// Makes the run's own folder ready to go on: no leftovers, no summary, the new configuration. Under its lock.
+// Makes the run's own folder ready to go on: it removes leftovers and the summary, and writes the new
+// configuration. The caller holds the folder's lock.
 void take_over(const ResumePlan& plan, const RunConfig& config);
 
-// Makes the new run folder config.base.output.
+// Makes the new run folder config.base.output with what the run needs to go on.
 void branch_off(const ResumePlan& plan, const RunConfig& config);
 
 }  // namespace rse

@@ -24,7 +24,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Trains in the folder, whose lock is held, to the end or to a signal.
+// Trains in the folder, whose lock is held, until the end or a signal.
 int train_in(const fs::path& folder, Trainer& trainer, const RunLock& lock, const StopSignal& stop) {
   try {
     trainer.run(folder, [&] {
@@ -46,7 +46,7 @@ void check_disk(const RunConfig& config, const Trainer& trainer) {
   check_free_space(config.base.output, checkpoint_disk(config.base, trainer.parameters()));
 }
 
-// Before anything is written.
+// Called before anything is written.
 void stop_early(const StopSignal& stop) {
   if (stop.received() != 0) throw Interrupted(fmt::format("{} before the first step", stop.name()));
 }
@@ -55,7 +55,8 @@ int start_run(const RunConfig& config, const TokenFile& train_file, const TokenF
               const torch::Device& device, const StopSignal& stop) {
   const fs::path folder = config.base.output;
   refuse_existing_run(folder);
-  Trainer trainer(config, train_file, valid_file, device);  // settings that fail here leave no folder behind
+  Trainer trainer(config, train_file, valid_file,
+                  device);  // where settings fail here, no folder is left behind
   check_disk(config, trainer);
   stop_early(stop);
   NewFolder made(folder);
@@ -72,13 +73,13 @@ int start_run(const RunConfig& config, const TokenFile& train_file, const TokenF
   return train_in(folder, trainer, lock, stop);
 }
 
-// Does the run go on in another folder than the source's?
+// Whether the run goes on in another folder than the source's.
 bool branches_off(const ResumeSource& source, const RunConfig& config) {
   std::error_code missing;
   return !fs::equivalent(config.base.output, source.run_folder, missing);
 }
 
-// source: found already; config.base.output: the folder to go on in.
+// Goes on with `source` in the folder config.base.output.
 int resume_run(const ResumeSource& source, const RunConfig& config, const TokenFile& train_file,
                const TokenFile& valid_file, const torch::Device& device, const StopSignal& stop) {
   const fs::path folder = config.base.output;
@@ -116,7 +117,7 @@ int resume_run(const ResumeSource& source, const RunConfig& config, const TokenF
   return train_in(folder, trainer, *lock, stop);
 }
 
-// What --resume would do; UserError where it would be refused.
+// Prints what --resume would do. UserError where it would be refused.
 void describe_resume(const ResumeSource& source, const RunConfig& config, const TokenFile& train_file,
                      const TokenFile& valid_file) {
   const bool branches = branches_off(source, config);
@@ -132,7 +133,7 @@ void describe_resume(const ResumeSource& source, const RunConfig& config, const 
   }
 }
 
-// Settings that are legal, and seldom meant.
+// Warns of settings that are legal but seldom meant.
 void warn_of_traps(const RunSettings& settings) {
   const TrainConfig& train = settings.train;
   if (train.warmup_steps >= train.steps) {

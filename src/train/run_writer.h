@@ -1,6 +1,6 @@
-// Everything that a run writes down, by one owner: metrics.jsonl and TensorBoard (train/metrics.h),
-// checkpoints and which of them stay (run/checkpoint.h, run/retention.h), summary.json, and the lines that
-// tell a person how it goes.
+// Writes everything that a run leaves while it trains: metrics.jsonl and TensorBoard (train/metrics.h),
+// checkpoints, of which it removes the old ones (run/checkpoint.h, run/retention.h), summary.json, and the
+// lines that tell a person how it goes.
 //
 // Invariant: nothing else writes into the run folder while a run trains, so of several processes that train
 // one run together exactly one has a writer that writes. Order of calls: RunWriter -> update(),

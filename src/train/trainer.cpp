@@ -12,7 +12,8 @@
 namespace rse {
 namespace {
 
-// True in the steps (from 1) that a rhythm of `every` hits, and at the end; every = 0: at the end only.
+// Whether something that is due every `every` steps is due in `step` (from 1). It is at the end of the run,
+// and with every = 0 only then.
 bool hits(int64_t step, int64_t every, int64_t steps) {
   return step == steps || (every > 0 && step % every == 0);
 }
@@ -92,7 +93,7 @@ std::vector<ReplicaSummary> Trainer::run(const std::filesystem::path& run_folder
   stop_requested_ = stop_requested;
   begin(run_folder);
   BatchSource source(train_file_, sequences_, make_batch_plan(base), progress_.step, base.train.steps);
-  bool complete = true;  // nothing of the step at hand is missing
+  bool complete = true;  // whether nothing of the last step is missing
   if (progress_.step > 0 && due(base.validation.every) && progress_.validation_step != progress_.step) {
     complete = validate();
     if (complete) rank_checkpoint();
@@ -112,7 +113,7 @@ std::vector<ReplicaSummary> Trainer::run(const std::filesystem::path& run_folder
 }
 
 std::vector<ReplicaSummary> Trainer::finish() {
-  const double entropy = valid_file_.unigram_entropy();  // what the validation NLL is compared with
+  const double entropy = valid_file_.unigram_entropy();  // for comparison with the validation NLL
   std::vector<ReplicaSummary> summaries;
   for (size_t i = 0; i < replicas_.size(); ++i) {
     summaries.push_back(summarize(*replicas_[i], costs_[i % config_.arms.size()],

@@ -1,11 +1,12 @@
-// The training loop: every (seed, arm) of a run, interleaved.
+// The training loop, which trains every (seed, arm) of a run in turn.
 //
-// In each step, for each seed: one batch is built once, uploaded once, and every arm makes one update on it,
-// in an order that rotates by one place a step (two arms: A B, B A, A B, ...: ABBA). All replicas of all
-// seeds are alive at once, so a run needs their memory together; batches are functions of (seed, step), so a
-// replica's path does not depend on what else runs beside it. On CUDA the host never waits within a step:
-// results are read one step late, and a non-finite update cancels itself on the device. Order of calls:
-// Trainer -> restore(), where a run goes on -> run(); both token files outlive it.
+// In each step, one batch is built and uploaded for each seed, and every arm makes one update on it. The
+// order of the arms rotates by one place per step (two arms: A B, B A, A B, ...). All replicas of all seeds
+// are alive at once, so that a run needs their memory together. On CUDA the host never waits within a step:
+// results are read one step late, and an update that is not finite cancels itself on the device. Invariants:
+// a replica's path does not depend on what trains beside it, because batches are functions of the seed and
+// the step; RunWriter alone writes. Order of calls: Trainer -> restore() where a run goes on -> run(). Both
+// token files outlive it.
 #pragma once
 
 #include <cstdint>
@@ -29,32 +30,32 @@
 
 namespace rse {
 
-// A run that could not go on: kMaxSkippedInARow non-finite updates in a row.
+// The end of a run that could not go on: kMaxSkippedInARow updates in a row were not finite.
 class TrainingFailed : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-// The arms' order in step `step` (from 0): place -> index of the arm.
+// The order of the arms in `step` (from 0): at each place the index of an arm.
 std::vector<size_t> arm_order(int64_t step, size_t arms);
 
-// What batches of `settings` look like.
+// The plan of the batches that `settings` ask for.
 BatchPlan make_batch_plan(const RunSettings& settings);
 
 class Trainer {
  public:
-  // config: with resolve_vocabulary() applied.
+  // resolve_vocabulary() has been applied to `config`.
   Trainer(const RunConfig& config, const TokenFile& train_file, const TokenFile& valid_file,
           const torch::Device& device);
 
-  // Everything as it was when `checkpoint`, which verify_checkpoint() passed, was saved.
+  // Makes everything as it was when `checkpoint` was saved, which passed verify_checkpoint().
   // state: read_trainer_state(checkpoint).
   void restore(const std::filesystem::path& checkpoint, const TrainerState& state);
 
   // Trains to the last step. Writes metrics, checkpoints and summary.json into `run_folder`, which exists.
-  // stop_requested: asked after each step and before each replica's validation; once it says true, the step's
-  // checkpoint is saved and Interrupted thrown (a validation cut short leaves no trace; the resumed run makes
-  // it up). Throws TrainingFailed.
+  // stop_requested is asked after each step and before each replica's validation. Once it says true, the
+  // step's checkpoint is saved and Interrupted is thrown; a validation that is cut short leaves no trace, and
+  // the resumed run makes it up. Throws TrainingFailed.
   std::vector<ReplicaSummary> run(const std::filesystem::path& run_folder,
                                   const std::function<bool()>& stop_requested = {});
 
@@ -78,9 +79,9 @@ class Trainer {
   bool due(int64_t every) const;
   bool stop_requested() const;
   void log_decays();
-  // False where a request to stop came before the last replica; then nothing is written down.
+  // Returns false where a request to stop came before the last replica; then nothing is written.
   bool validate();
-  // Makes the checkpoint of this step the best one, where its validation says so.
+  // Makes the checkpoint of this step the best one where its validation says so.
   void rank_checkpoint();
   void save();
   std::vector<ReplicaSummary> finish();
@@ -93,7 +94,7 @@ class Trainer {
   SequenceSet sequences_;
   EvaluationSet validation_set_;
   std::vector<std::unique_ptr<Replica>> replicas_;
-  std::vector<ModelReport> costs_;     // an arm
+  std::vector<ModelReport> costs_;     // one for each arm
   std::unique_ptr<RunWriter> writer_;  // during run()
   std::function<bool()> stop_requested_;
   std::queue<InFlight> in_flight_;

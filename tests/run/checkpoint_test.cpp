@@ -33,7 +33,7 @@ void advance(const ToyRun& toy, const RunConfig& config, Replica& replica, int64
 
 TEST(Checkpoint, ALoadedReplicaContinuesBitForBit) {
   const ToyRun toy;
-  // 80 sequences an epoch, 16 a step: step 5 begins another epoch.
+  // There are 80 sequences per epoch and 16 per step, so that step 5 begins another epoch.
   const RunConfig config = toy.config("", {"model.position.method=rse", "train.steps=9", "train.batch_size=8",
                                            "train.accumulation=2", "model.dropout=0.1"});
   Replica straight(config.arms[0], 3, config.base.train, torch::kCPU);

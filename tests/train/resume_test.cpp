@@ -20,7 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 TEST_F(ResumedRun, FortyStepsInTwoPartsAreFortySteps) {
-  // 20 steps an epoch: the killed run has lost steps 16 and 17, and crosses the border after step 20.
+  // An epoch has 20 steps: the killed run has lost steps 16 and 17, and crosses the border after step 20.
   expect_equal_after_crash({"train.steps=40", "checkpoint.every=5", "validation.every=10"}, 17);
 }
 

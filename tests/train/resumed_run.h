@@ -14,7 +14,7 @@
 
 namespace rse {
 
-// 12 steps of two arms with a checkpoint every 3 steps, 20 steps an epoch.
+// 12 steps of two arms with a checkpoint every 3 steps and 20 steps per epoch.
 class ResumedRun : public testing::Test {
  protected:
   struct Crash {};
