@@ -1,5 +1,4 @@
-// Initial values from names alone: counter-based, so bit-equal across arms, devices and numbers of threads
-// (evaluation.md section 1).
+// Initial values from names alone: counter-based, so bit-equal across arms, devices and numbers of threads.
 #pragma once
 
 #include <torch/torch.h>
