@@ -10,8 +10,8 @@
 namespace rse {
 namespace {
 
-constexpr int64_t kNormalsPerCall = 4;  // out of one random_bits()
-constexpr int64_t kGrain = 1 << 12;     // random_bits() calls a thread at least
+constexpr int64_t kNormalsPerCall = 4;  // of one random_bits()
+constexpr int64_t kGrain = 1 << 12;     // random_bits() calls per thread at least
 
 // Box & Muller 1958: two independent normals from two uniforms; the first uniform is in (0, 1].
 void box_muller(uint32_t bits0, uint32_t bits1, double* normals) {
@@ -49,8 +49,8 @@ void fill_normal(const torch::Tensor& tensor, uint64_t key, double std) {
 torch::Tensor sinusoidal_table(int64_t positions, int64_t width, double std) {
   torch::Tensor table = torch::empty({positions, width}, torch::kFloat32);
   auto rows = table.accessor<float, 2>();
-  const double amplitude =
-      std * std::numbers::sqrt2;  // a sinusoid of amplitude a has standard deviation a / sqrt(2)
+  // A sinusoid of amplitude a has standard deviation a / sqrt(2).
+  const double amplitude = std * std::numbers::sqrt2;
   const int64_t half = width / 2;
   for (int64_t d = 0; d < width; ++d) {
     const int64_t pair = d < half ? d : d - half;

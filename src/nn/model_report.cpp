@@ -58,7 +58,7 @@ void count_flop(const EncoderImpl& encoder, const ReportSettings& settings, Mode
 
 // A layer keeps, of each token, the float32 inputs of its two norms, and in the compute dtype both norms'
 // outputs, query, key, value, the attention output, and what surrounds the activation (GELU: its input and
-// output; GeGLU: gate, value, the gate's GELU and the product); dropout keeps a byte an element. The head
+// output; GeGLU: gate, value, the gate's GELU and the product); dropout keeps a byte per element. The head
 // keeps the targets' logits and makes their gradient.
 int64_t estimate_activations(const ModelConfig& model, const ReportSettings& settings) {
   const double element = settings.bf16 ? 2.0 : 4.0;

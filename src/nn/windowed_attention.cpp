@@ -12,7 +12,7 @@ namespace {
 
 using torch::Tensor;
 
-// Queries a block. Fewer mean fewer pairs that are computed and masked, more mean larger matrix products.
+// Queries per block. Fewer mean fewer pairs that are computed and masked, more mean larger matrix products.
 constexpr int64_t kFewestRows = 64;
 constexpr int64_t kMostRows = 512;
 // CUDA kernels want rows of the mask aligned to this many elements.

@@ -61,8 +61,9 @@ attention: {backend: reference, deterministic: true}
 
 // A dump is compared with older ones when a run is resumed: keys stay where they are.
 TEST(ModelConfig, DumpsPositionKeysInTheListsOrder) {
+  const ConfigNode dumped = dump_bound(ModelConfig());
   std::vector<std::string> keys;
-  for (const auto& [key, value] : dump_bound(ModelConfig()).find("position")->entries) keys.push_back(key);
+  for (const auto& [key, value] : dumped.find("position")->entries) keys.push_back(key);
   EXPECT_THAT(keys, testing::ElementsAre("method", "learned", "rotary_base", "rope_decay", "rse"));
 }
 
