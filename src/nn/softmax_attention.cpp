@@ -43,7 +43,8 @@ torch::Tensor softmax_attention(const torch::Tensor& query, const torch::Tensor&
     lengths.push_back(layout.borders[s + 1] - layout.borders[s]);
     if (lengths.back() > 0) members[lengths.back()].push_back(s);
   }
-  // Splitting, not slicing: its gradient is one concatenation instead of a full-sized zero tensor per sequence.
+  // Splitting, not slicing: its gradient is one concatenation instead of a full-sized zero tensor per
+  // sequence.
   const auto queries = query.split_with_sizes(lengths);
   const auto keys = key.split_with_sizes(lengths);
   const auto values = value.split_with_sizes(lengths);

@@ -1,5 +1,5 @@
-// Softmax attention with a bias, and the position method rope_decay built on it, against attention written out in
-// float64.
+// Softmax attention with a bias, and the position method rope_decay built on it, against attention written
+// out in float64.
 #include <functional>
 
 #include "nn/biased_attention.h"
@@ -80,7 +80,8 @@ std::vector<Tensor> with_gradients(const std::function<Tensor(const std::vector<
   return results;
 }
 
-// The method in `dtype` on `device` against written_out(): output, then gradients of query, key, value and raw.
+// The method in `dtype` on `device` against written_out(): output, then gradients of query, key, value and
+// raw.
 void expect_agreement(const std::vector<int32_t>& borders, int64_t window, torch::ScalarType dtype,
                       const torch::Device& device, double tolerance, double base = 10000.0) {
   const auto method = method_with(fmt::format("{{method: rope_decay, rotary_base: {}}}", base));
