@@ -1,5 +1,5 @@
-// Evaluation at several lengths on fixed targets (evaluation.md sections 2 and 3): the raw material, target
-// by target. Tables, intervals and sentences are made of it by analysis/analysis.h.
+// Evaluation at several lengths on fixed targets (evaluation.md sections 2 and 3): it gives every loss, target
+// by target; analysis/analysis.h makes tables, intervals and sentences of them.
 //
 // Texts are cut into pieces of the longest length; every length divides it, so each target is predicted at
 // each length. Order of calls: LengthProtocol (chooses pieces and targets) -> measure() for each model.
@@ -21,8 +21,7 @@ namespace rse {
 // Which texts, which targets, at which lengths.
 struct ProtocolConfig {
   std::vector<int64_t> lengths;  // increasing
-  int64_t control_window =
-      0;  // attention window of the control, measured at every length, too; 0: no control
+  int64_t control_window = 0;    // attention window of the control, measured at every length; 0: no control
   MaskingConfig masking;
   uint64_t seed = 0;       // of masks and of the choice of max_targets
   int64_t max_pieces = 0;  // 0: all
