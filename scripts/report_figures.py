@@ -319,4 +319,4 @@ def draw_training(evaluation, curves):
     panels[-1].set_xlabel("update")
     legend_above(figure, arm_handles(evaluation))
     return Drawing(figure, "Training and validation", "One line a seed. Training loss: mean of the "
-                   f"{window:,} update{'' if window == 1 else 's'} around each point, at most {CURVE_POINTS} points a line; validation as measured.")
+                   f"{window:,} update{'' if window == 1 else 's'} around each point, at most {CURVE_POINTS} points per line; validation as measured.")

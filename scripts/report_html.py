@@ -21,9 +21,9 @@ li { margin: .35rem 0; } pre { background: #f5f5f5; padding: .8rem; overflow-x: 
 .headlines { padding-left: 0; list-style: none; }
 .headlines li { margin: .7rem 0; padding-left: .8rem; border-left: .25rem solid #888; }
 .headlines .warning { border-left-color: #d55e00; }
-details { border-top: 1px solid #ccc; } details:last-of-type { border-bottom: 1px solid #ccc; }
+details { border-top: 1px solid #ccc; } section > details:last-of-type { border-bottom: 1px solid #ccc; }
 summary { cursor: pointer; font-size: 1.05rem; font-weight: 600; padding: .55rem 0; } summary:hover { background: #f5f5f5; }
-details > div { padding: 0 0 1rem; }
+details > div { padding: 0 0 1rem; } details details { border: 0; }
 @media print { body { max-width: none; font-size: 10pt; } table { font-size: 7.5pt; }
   details::details-content { content-visibility: visible; block-size: auto; }
   .wide { overflow: visible; } th, td { padding: .1rem .3rem; white-space: normal; } tr { break-inside: avoid; } }

@@ -11,7 +11,7 @@ if [ "${1:-}" = --asan ]; then
   preset=asan
   shift
 fi
-RSE_EXTRA_PACKAGES="clang-format" scripts/setup.sh
+RSE_EXTRA_PACKAGES="clang-format clang-tidy" scripts/setup.sh
 scripts/fuzz.sh --build-only  # installs clang where it is missing
 cmake --preset "$preset" >build/configure.log 2>&1 || { cat build/configure.log >&2; exit 1; }
 cmake --build --preset "$preset" --parallel "$(nproc)"

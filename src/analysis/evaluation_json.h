@@ -38,7 +38,7 @@
 
 namespace rse {
 
-// What an arm costs in training, from the run; of several seeds the median.
+// What an arm costs in training, as the run measured it; the median where it has several seeds.
 struct ArmCost {
   std::string arm;
   std::string device;   // that trained it; empty: not known
@@ -62,7 +62,7 @@ struct ReplicaDecay {
   std::vector<std::vector<double>> lambda;  // [layers][heads]
 };
 
-// What the analysis does not know of an evaluation; the caller's part of evaluation.json.
+// What the caller knows of an evaluation and the analysis does not.
 struct EvaluationMeta {
   std::string program;                  // name and version
   std::string run;                      // run folder

@@ -91,7 +91,7 @@ std::string arm_text(const Analysis& analysis, const ArmResult& arm) {
 
 // Of a pair without an arm on the plateau.
 std::string pair_clause(const Comparison& pair) {
-  const std::string numbers =
+  std::string numbers =
       fmt::format("{} minus {} {}", pair.first, pair.second, with_interval(pair.difference));
   switch (pair.verdict) {
     case Verdict::kNotShown:

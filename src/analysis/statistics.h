@@ -12,7 +12,7 @@
 
 namespace rse {
 
-// Of every interval here.
+// The level of every interval here.
 inline constexpr double kConfidence = 0.95;
 
 struct Interval {

@@ -15,8 +15,7 @@ namespace rse {
 // The fixed targets, in file order.
 struct TargetPlaces {
   std::vector<int64_t> documents;  // [targets], document in the token file
-  std::vector<int64_t>
-      offsets;  // [targets], position in its piece; the position in its window is offset % length
+  std::vector<int64_t> offsets;    // [targets], position in its piece; offset % length: in its window
 
   int64_t size() const { return static_cast<int64_t>(documents.size()); }
 };

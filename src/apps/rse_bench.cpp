@@ -17,20 +17,22 @@ void add_attention_options(CLI::App* command, rse::AttentionBenchOptions& option
   command->add_option("--batch", options.batch, "sequences");
   command->add_option("--heads", options.heads, "heads");
   command->add_option("--head-dim", options.head_dim, "a multiple of 8 from 8 to 128");
-  command->add_option("--repeats", options.repeats, "rounds; each times every case once");
+  command->add_option("--repeats", options.repeats, "rounds; each round times every case once");
   command->add_option("--threads", options.threads, "0: as LibTorch chooses");
   command->add_option("--device", options.device, "cpu or cuda");
   command->add_option("--dtype", options.dtype, "float32, bfloat16 or float16");
-  command->add_option("--backend", options.backend, "of rse: auto, reference, portable or hopper");
-  command->add_flag("--causal", options.causal, "keys before the query only");
-  command->add_flag("--self-key,!--no-self-key", options.self_key, "of rse: the query's own key takes part");
-  command->add_option("--rotary-base", options.rotary_base, "of rse; 0: no rotation");
-  command->add_option("--decay", options.decay, "lambda of the first and the last head, geometric between")
+  command->add_option("--backend", options.backend, "backend of rse: auto, reference, portable or hopper");
+  command->add_flag("--causal", options.causal, "only keys that are not after the query take part");
+  command->add_flag("--self-key,!--no-self-key", options.self_key, "in rse the query's own key takes part");
+  command->add_option("--rotary-base", options.rotary_base, "base of rse's rotation; 0: no rotation");
+  command
+      ->add_option("--decay", options.decay, "lambda of the first and the last head, geometric between them")
       ->delimiter(',')
       ->expected(1, 2);
-  CLI::Option* run = command->add_option("--run", options.run, "run folder: inputs of its RSE arm's layers");
+  CLI::Option* run =
+      command->add_option("--run", options.run, "run folder: measure on the inputs of its RSE arm's layers");
   command->add_option("--data", options.data, "token file that the run's model reads")->needs(run);
-  command->add_option("--seed", options.seed, "of the inputs");
+  command->add_option("--seed", options.seed, "seed of the inputs");
   command->add_option("--json", options.json, "file for the results");
 }
 
@@ -40,6 +42,7 @@ int main(int argc, char** argv) {
   CLI::App app("Measures the attention operator.", "rse-bench");
   rse::AttentionBenchOptions options;
   bool list = false;
+  app.set_version_flag("--version", "rse-bench " RSE_VERSION);
   app.add_flag("--list", list, "print the backends available here, and exit");
   CLI::App* attention =
       app.add_subcommand("attention", "RSE against scaled_dot_product_attention, interleaved");

@@ -13,23 +13,24 @@ using namespace rse;
 void add_corpus_options(CLI::App* command, CorpusOptions& options) {
   const std::map<std::string, DocumentSeparator> separators = {{"none", DocumentSeparator::kNone},
                                                                {"blank-line", DocumentSeparator::kBlankLine}};
-  command->add_option("--field", options.field, "field of JSON lines that holds the text (text)");
-  command->add_option("--document-separator", options.separator, "divides a text file into documents (none)")
+  command->add_option("--field", options.field, "field of JSON lines that holds the text (default: text)");
+  command
+      ->add_option("--document-separator", options.separator, "what divides text files into documents (none)")
       ->transform(CLI::CheckedTransformer(separators).description("none or blank-line"));
 }
 
 void add_tokenizer_options(CLI::App* command, TokenizerOptions& options) {
-  command->add_option("--vocab-size", options.vocab_size, "pieces")->capture_default_str();
-  command->add_option("--sample-bytes", options.sample_bytes, "text to train on")->capture_default_str();
+  command->add_option("--vocab-size", options.vocab_size, "number of pieces")->capture_default_str();
+  command->add_option("--sample-bytes", options.sample_bytes, "bytes to train on")->capture_default_str();
   command->add_option("--character-coverage", options.character_coverage, "share of characters with a piece");
-  command->add_option("--seed", options.seed, "of the sample")
+  command->add_option("--seed", options.seed, "seed of the sample")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
 }
 
 void add_encoding_options(CLI::App* command, EncodingOptions& options) {
   command->add_option("--threads", options.threads, "0: one per core")->capture_default_str();
-  command->add_flag("--boundaries,!--no-boundaries", options.boundaries, "[CLS] and [SEP] around documents");
+  command->add_flag("--boundaries,!--no-boundaries", options.boundaries, "mark documents by [CLS] and [SEP]");
 }
 
 int run(int argc, char** argv) {
@@ -37,7 +38,8 @@ int run(int argc, char** argv) {
   std::filesystem::path tokenizer, file;
   std::string log_level = "info";
   bool verify = false;
-  CLI::App app("Text to tokenizers and token files", "rse-data");
+  CLI::App app("Turns text into tokenizers and token files.", "rse-data");
+  app.set_version_flag("--version", "rse-data " RSE_VERSION);
   app.require_subcommand(1);
   app.fallthrough();
   app.add_option("--log-level", log_level, "trace, debug, info, warn or error")->capture_default_str();
@@ -53,7 +55,7 @@ int run(int argc, char** argv) {
   all->add_option("--valid", request.valid, "files and folders");
   all->add_option("--test", request.test, "files and folders");
   all->add_option("--output", request.output, "folder to write")->required();
-  CLI::App* info = app.add_subcommand("info", "what a token file holds");
+  CLI::App* info = app.add_subcommand("info", "print what a token file holds");
   info->add_option("file", file, "token file")->required();
   info->add_flag("--verify", verify, "read everything and compare the checksums");
   for (CLI::App* command : {train, encode, all}) add_corpus_options(command, request.corpus);

@@ -17,16 +17,18 @@ void add_options(CLI::App& app, EvalCommand& command) {
                  "window lengths, such as 512,1024,2048; each divides the longest "
                  "(default: 1, 2, 4, 8 times the trained length, as far as the texts reach)");
   app.add_option("--step", command.step, "checkpoint (default: the newest complete one)");
-  app.add_option("--arms", command.arms, "such as rope,rse (default: all)");
-  app.add_option("--seeds", command.seeds, "such as 1,2 (default: all)");
+  app.add_option("--arms", command.arms, "arms, such as rope,rse (default: all)");
+  app.add_option("--seeds", command.seeds, "seeds, such as 1,2 (default: all)");
   app.add_flag("!--no-control", command.control, "leave out attention within half the trained length");
-  app.add_option("--beyond", command.beyond, "a learned table beyond its rows: clamp, tile or interpolate");
+  app.add_option("--beyond", command.beyond,
+                 "what a learned table does beyond its rows: clamp, tile or interpolate");
   app.add_option("--max-targets", command.max_targets,
                  "quick look: exactly this many targets, on few pieces");
   app.add_option("--pieces", command.pieces,
                  "at most so many pieces of the longest length, spread over the texts");
   app.add_option("--first-pieces", command.first_pieces, "the first pieces of the file instead");
-  app.add_option("--mask-seed", command.mask_seed, "of the targets (default: the run's validation.seed)");
+  app.add_option("--mask-seed", command.mask_seed,
+                 "seed of the targets (default: the run's validation.seed)");
   app.add_option("--batch-tokens", command.batch_tokens,
                  "tokens per forward pass; changes memory and speed, not results");
   app.add_option("--device", command.device, "auto, cpu or cuda");

@@ -18,14 +18,14 @@ namespace {
 
 enum Phase { kForward, kBackward, kBoth, kPhases };
 constexpr const char* kPhaseNames[kPhases] = {"forward", "backward", "fwd+bwd"};
-constexpr double kPhaseWork[kPhases] = {1.0, 2.5, 3.5};  // in forward passes
+constexpr double kPhaseWork[kPhases] = {1.0, 2.5, 3.5};  // counted in forward passes
 
 struct Measured {
   std::vector<double> ms[kPhases];
-  double bytes[kPhases] = {-1, -1, -1};  // backward alone: not measured
-  double error = 0;                      // multiple of the bound; SDPA: 0
+  double bytes[kPhases] = {-1, -1, -1};  // of backward alone it is not measured
+  double error = 0;                      // as a multiple of its bound; 0 for SDPA
   double visited = 1;                    // share of the mask's pairs that were computed
-  std::string missing;                   // why it cannot run here
+  std::string missing;                   // why the case cannot run here; empty: it can
   bool runs() const { return missing.empty() && error <= 1.0; }
 };
 
@@ -44,7 +44,7 @@ std::vector<Measured> measure(const AttentionBenchOptions& options, const std::v
   const auto run_both = [&](const BenchCase& one) {
     gradients(one, inputs, forward(one, inputs, options.causal));
   };
-  for (size_t n = 0; n < cases.size(); ++n) {  // warms up, too
+  for (size_t n = 0; n < cases.size(); ++n) {  // this warms up, too
     all[n].missing = why_not_here(cases[n], inputs, options.causal);
     if (cases[n].rse) all[n].error = worst_error(cases[n], inputs, bounds);
     if (!all[n].runs()) continue;
@@ -70,7 +70,7 @@ std::vector<Measured> measure(const AttentionBenchOptions& options, const std::v
   return all;
 }
 
-// SDPA's time over this case's, round by round: above 1 this case is faster.
+// SDPA's time divided by this case's, round by round: above 1 this case is faster.
 Spread speed_ratio(const std::vector<double>& sdpa, const std::vector<double>& mine) {
   std::vector<double> ratios(sdpa.size());
   for (size_t n = 0; n < sdpa.size(); ++n) ratios[n] = sdpa[n] / mine[n];
@@ -81,13 +81,13 @@ nlohmann::json to_json(const Spread& spread) {
   return {{"median", spread.median}, {"low", spread.low}, {"high", spread.high}};
 }
 
-// Of one forward pass that computes every pair of the mask.
+// FLOPs of one forward pass that computes every pair of the mask.
 double dense_flops(const AttentionBenchOptions& options, int64_t seq) {
   return 4.0 * static_cast<double>(seq) * static_cast<double>(seq) *
          static_cast<double>(options.batch * options.heads * options.head_dim) * (options.causal ? 0.5 : 1.0);
 }
 
-// sdpa: what the ratios are to, or null.
+// Prints a case's lines and returns its row of the results. sdpa: what the ratios refer to, or null.
 nlohmann::json report_case(const AttentionBenchOptions& options, int64_t seq, const BenchCase& one,
                            const Measured& mine, const Measured* sdpa) {
   nlohmann::json row = {{"seq_len", seq}, {"case", one.name}, {"error_over_bound", mine.error}};
@@ -158,7 +158,7 @@ std::string list_of(const torch::Tensor& decay) {
   return text;
 }
 
-// The inputs of one row of the report and the row's name: random numbers, or a trained model's layers.
+// What the cases are measured on: random numbers (no name), or one layer of a trained model.
 struct BenchProblem {
   std::string name;
   BenchInputs inputs;
@@ -188,9 +188,11 @@ void print_header(const AttentionBenchOptions& options, const std::string& backe
 
 void print_footer(const AttentionBenchOptions& options) {
   fmt::print(
-      "TFLOP/s by the dense count, 4 N^2 D a head and forward pass (causal: half), backward 2.5 times that; "
-      "skipping may pass what the device can do. The ratio is to the first sdpa that runs here. Visited: the "
-      "share of pairs that was computed.\n");
+      "TFLOP/s by the dense count, 4 N^2 D per head and forward pass (causal: half of it), backward 2.5 "
+      "times that, "
+      "so skipping may pass what the device can do. The ratio is to the first sdpa that runs here. Visited "
+      "is "
+      "the share of pairs that was computed.\n");
   if (options.run.empty()) {
     fmt::print(
         "Inputs are random normal numbers: they use up sticks within about 200 keys, so 'rse skipping' is "

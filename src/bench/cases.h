@@ -1,4 +1,4 @@
-// What rse-bench attention compares: the cases, their inputs, and how far a case is from float64.
+// What rse-bench attention compares: cases, their inputs, and how far a case is from the float64 reference.
 //
 // Order of calls: make_inputs() -> make_cases() -> why_not_here() and worst_error() for each -> forward(),
 // gradients() as often as wanted.
@@ -29,23 +29,23 @@ struct BenchPrecision {
   BenchBounds bounds;
 };
 
-// LibTorch's softmax attention: as it chooses, or one implementation alone.
+// LibTorch's softmax attention: the implementation that it chooses, or one alone.
 enum class Sdpa { kAny, kCudnn, kFlash };
 
 struct BenchCase {
   std::string name;
-  std::optional<AttentionOptions> rse;  // none: SDPA
+  std::optional<AttentionOptions> rse;  // absent: the case is SDPA
   Sdpa sdpa = Sdpa::kAny;
 };
 
-// UserError for a name that is none of float32, bfloat16, float16.
+// UserError for a name other than float32, bfloat16 and float16.
 BenchPrecision parse_precision(const std::string& name);
 
-// Standard normal; decay geometric over the heads.
+// Standard normal numbers; the decay is geometric over the heads.
 BenchInputs make_inputs(const AttentionBenchOptions& options, int64_t seq, torch::ScalarType type,
                         const torch::Device& device);
 
-// SDPA first: cuDNN's and FlashAttention's for 16-bit types on CUDA, else the one that LibTorch chooses.
+// SDPA comes first: cuDNN's and FlashAttention's for 16-bit types on CUDA, else the one that LibTorch chooses.
 std::vector<BenchCase> make_cases(const AttentionBenchOptions& options, const torch::Device& device,
                                   torch::ScalarType type);
 
@@ -53,7 +53,7 @@ torch::Tensor forward(const BenchCase& one, const BenchInputs& inputs, bool caus
 std::vector<torch::Tensor> gradients(const BenchCase& one, const BenchInputs& inputs,
                                      const torch::Tensor& out);
 
-// Why the case cannot run on these inputs here, or empty.
+// Why the case cannot run on these inputs here; empty where it can.
 std::string why_not_here(const BenchCase& one, const BenchInputs& inputs, bool causal);
 
 // The worst error of an RSE case's output and gradients against the float64 reference on the same inputs and

@@ -1,8 +1,7 @@
-// What rse-bench measures with: samples and their spread, peak memory of one call.
+// How rse-bench measures: times with their spread, and the peak memory of one call.
 //
-// Google Benchmark runs one case to its end before it starts the next; here cases are compared and take
-// turns, round by round, so that clock drift and neighbours hit all of them alike. Hence a timing loop of our
-// own.
+// Google Benchmark runs one case to its end before it starts the next. Here cases are compared, so they take
+// turns, round by round, and clock drift and neighbours hit all of them alike; hence a timing loop of our own.
 #pragma once
 
 #include <torch/torch.h>
@@ -12,8 +11,8 @@
 
 namespace rse {
 
-// Median of some samples (at least one) and its 95 % interval, from order statistics: no assumption about
-// their distribution. Below six samples no interval reaches 95 %: smallest to largest.
+// Median of some samples (at least one) and its 95 % interval from order statistics, which assume nothing
+// about the distribution. Below six samples no interval reaches 95 %; it then goes from smallest to largest.
 struct Spread {
   double median = 0;
   double low = 0;
@@ -21,8 +20,8 @@ struct Spread {
 };
 Spread spread_of(std::vector<double> samples);
 
-// Times calls one after another, as one run. CPU: by the clock. CUDA: by events on the current stream, with
-// caches cold and launches queued behind the kernel that overwrites them.
+// Times calls one after another, as one run: on a CPU by the clock, on CUDA by events on the current stream,
+// with cold caches and launches that queue behind the kernel that overwrites the caches.
 class CallTimer {
  public:
   explicit CallTimer(const torch::Device& device);
@@ -31,7 +30,7 @@ class CallTimer {
 
  private:
   torch::Device device_;
-  torch::Tensor flush_;  // on CUDA, larger than its caches
+  torch::Tensor flush_;  // on CUDA; larger than the device's caches
 };
 
 // Bytes that one call adds at its peak: resident memory of the process (Linux, VmHWM) on a CPU, bytes

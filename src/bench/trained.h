@@ -1,5 +1,5 @@
-// What a trained model's attention layers are given, for rse-bench attention --run: the first RSE arm, the
-// first of its seeds, reading the first `batch` windows of `seq` tokens of a token file, 15 % of them masked.
+// The inputs of a trained model's attention layers, for rse-bench attention --run: of the first RSE arm's first
+// seed, reading the first `batch` windows of `seq` tokens of a token file with 15 % of the tokens masked.
 #pragma once
 
 #include <torch/torch.h>
@@ -12,9 +12,9 @@
 
 namespace rse {
 
-// By layer, as leaves that require gradients; out_grad is standard normal. Sets heads and head_dim of
-// `options` to the model's. UserError: no such run or token file, another tokenizer, no RSE arm, too few
-// documents of `seq` tokens.
+// One element per layer: leaves that require gradients, and a standard normal out_grad. Sets heads and
+// head_dim of `options` to the model's. UserError: there is no such run or token file, the tokenizer is
+// another, no arm is RSE, or too few documents have `seq` tokens.
 std::vector<BenchInputs> trained_inputs(AttentionBenchOptions& options, int64_t seq, torch::ScalarType type,
                                         const torch::Device& device);
 

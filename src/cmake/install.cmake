@@ -1,6 +1,23 @@
-# cmake --install: programs, operator library, public headers, configurations, the script that draws reports.
-install(DIRECTORY ${CMAKE_SOURCE_DIR}/src/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/rse
-        FILES_MATCHING PATTERN "*.h" PATTERN "cmake" EXCLUDE PATTERN "apps" EXCLUDE)
+# cmake --install: the programs, the operator library with its one public header and a CMake package, the
+# configurations, and the script that draws reports.
+#
+# Public is ops/attention.h alone, as <rse/ops/attention.h>: it includes nothing of ours. The headers that load
+# and run a model (nn/, run/) are left out: they include a dozen others down to core/, fmt, yaml-cpp and spdlog,
+# and their names and layout change with the programs. A C++ program that wants a model builds against the source.
+#
+#   find_package(rse REQUIRED)                          # finds Torch, too
+#   target_link_libraries(my_program PRIVATE rse::ops)
+include(CMakePackageConfigHelpers)
+set(RSE_PACKAGE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/rse)
+
+install(FILES ${CMAKE_SOURCE_DIR}/src/ops/attention.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/rse/ops)
+install(EXPORT rse NAMESPACE rse:: FILE rseTargets.cmake DESTINATION ${RSE_PACKAGE_DIR})
+configure_package_config_file(${CMAKE_SOURCE_DIR}/src/cmake/rseConfig.cmake.in
+  ${CMAKE_BINARY_DIR}/package/rseConfig.cmake INSTALL_DESTINATION ${RSE_PACKAGE_DIR})
+write_basic_package_version_file(${CMAKE_BINARY_DIR}/package/rseConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_BINARY_DIR}/package/rseConfig.cmake ${CMAKE_BINARY_DIR}/package/rseConfigVersion.cmake
+        DESTINATION ${RSE_PACKAGE_DIR})
+
 install(DIRECTORY ${CMAKE_SOURCE_DIR}/configs/ DESTINATION ${CMAKE_INSTALL_DATADIR}/rse/configs
         FILES_MATCHING PATTERN "*.yaml")
 install(FILES ${CMAKE_SOURCE_DIR}/scripts/report.py ${CMAKE_SOURCE_DIR}/scripts/report_figures.py

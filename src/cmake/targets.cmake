@@ -41,8 +41,10 @@ add_library(rse_torch_pch OBJECT ${CMAKE_SOURCE_DIR}/src/cmake/torch_pch.cpp)
 target_link_libraries(rse_torch_pch PRIVATE rse_options rse_torch spdlog::spdlog fmt::fmt)
 target_precompile_headers(rse_torch_pch PRIVATE ${CMAKE_SOURCE_DIR}/src/cmake/torch_pch.h)
 
+# In the build only: what an installed target links is said in rseConfig.cmake.
 function(_rse_use_torch target)
-  target_link_libraries(${target} PUBLIC rse_torch spdlog::spdlog fmt::fmt)
+  target_link_libraries(${target} PUBLIC $<BUILD_INTERFACE:rse_torch> $<BUILD_INTERFACE:spdlog::spdlog>
+                                         $<BUILD_INTERFACE:fmt::fmt>)
   target_precompile_headers(${target} REUSE_FROM rse_torch_pch)
 endfunction()
 
@@ -54,8 +56,7 @@ function(rse_layer name)
   endif()
   add_library(rse_${name} ${kind} ${ARG_SOURCES})
   target_link_libraries(rse_${name} PUBLIC ${ARG_LINKS} PRIVATE rse_options ${ARG_PRIVATE_LINKS})
-  target_include_directories(rse_${name} PUBLIC
-    $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/rse>)
+  target_include_directories(rse_${name} PUBLIC $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src>)
   if(ARG_TORCH)
     _rse_use_torch(rse_${name})
   endif()

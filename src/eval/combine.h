@@ -1,5 +1,5 @@
-// Several evaluations as one: seeds that were trained in runs of their own, on whatever machines, are
-// compared as if one run had trained them.
+// Joins several evaluations: seeds that were trained in runs of their own, on whatever machines, are compared
+// as if one run had trained them.
 //
 // Each folder was made by rse-eval with --save-targets. What they must share: the targets, the lengths, the
 // protocol (content of the data, masks, precision, rule beyond a table, checkpoint's step), the content of

@@ -27,7 +27,7 @@ using nlohmann::json;
 
 struct Measured {
   std::vector<ReplicaLosses> replicas;
-  std::vector<ModelReport> costs;  // an arm
+  std::vector<ModelReport> costs;  // one per arm
   std::vector<ReplicaDecay> decay;
 };
 
@@ -42,7 +42,7 @@ std::vector<std::vector<double>> rows_of(const torch::Tensor& lambda) {
   return rows;
 }
 
-// At once, not after hours of other models.
+// Checked after each model, not after hours of the others.
 void check_finite(const std::vector<LengthLosses>& lengths, const std::string& arm, uint64_t seed) {
   for (const LengthLosses& losses : lengths) {
     if (std::all_of(losses.nll.begin(), losses.nll.end(), [](float nll) { return std::isfinite(nll); }))
@@ -77,7 +77,7 @@ Measured measure(const TrainedRun& run, const EvalPlan& plan, const LengthProtoc
   return measured;
 }
 
-// The run's summary.json; without rows where training has not written it yet.
+// The run's summary.json; without replicas where training has not written it yet.
 json training_summary(const fs::path& run_folder) {
   const fs::path path = run_folder / "summary.json";
   const json none = {{"replicas", json::array()}};

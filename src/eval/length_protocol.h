@@ -21,8 +21,7 @@ namespace rse {
 // Which texts, which targets, at which lengths.
 struct ProtocolConfig {
   std::vector<int64_t> lengths;  // increasing
-  int64_t control_window =
-      0;  // attention window of the control, measured at every length, too; 0: no control
+  int64_t control_window = 0;    // attention window of the control, measured at every length; 0: no control
   MaskingConfig masking;
   uint64_t seed = 0;       // of masks and of the choice of max_targets
   int64_t max_pieces = 0;  // 0: all

@@ -1,6 +1,6 @@
 // The files of an evaluation, in a folder that appears complete or not at all.
 //
-//   results.jsonl, results.csv   one row an (arm, seed, length, full attention or control, document)
+//   results.jsonl, results.csv   one row per (arm, seed, length, full attention or control, document)
 //   targets.safetensors          every loss, where asked for
 //   evaluation.json              analysis/evaluation_json.h
 //   report.html                  drawn by scripts/report.py once the folder is there

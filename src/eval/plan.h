@@ -1,4 +1,4 @@
-// What an evaluation will do, checked before anything is computed or written.
+// What an evaluation will do: made of the flags and checked before anything is computed or written.
 //
 // Order of calls: EvalCommand (flags) -> make_eval_plan() -> LengthProtocol and load_encoder() with what it
 // says.
@@ -22,11 +22,11 @@ struct EvalCommand {
   std::string run;                   // run folder
   std::optional<int64_t> step;       // of the checkpoint; absent: the newest complete one
   std::string data;                  // token file
-  std::optional<std::string>
-      lengths;                       // absent: 1, 2, 4, 8 times the trained length, as far as the texts reach
+  // Absent: 1, 2, 4, 8 times the trained length, as far as the texts reach.
+  std::optional<std::string> lengths;
   std::optional<std::string> arms;   // absent: all
   std::optional<std::string> seeds;  // absent: all
-  bool control = true;               // attention within half the trained length, too
+  bool control = true;               // measure attention within half the trained length, too
   std::string beyond;                // clamp, tile, interpolate; empty: as the arms' configuration says
   std::optional<int64_t> max_targets, pieces, first_pieces;
   std::optional<int64_t> mask_seed;  // absent: the run's validation.seed

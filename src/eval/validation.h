@@ -15,7 +15,7 @@
 namespace rse {
 
 struct ValidationResult {
-  double mean_nll = 0;  // over all targets, nats a target
+  double mean_nll = 0;  // over all targets, nats per target
   int64_t targets = 0;
 };
 

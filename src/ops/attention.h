@@ -6,7 +6,7 @@
 // the operator can be differentiated once (a second-order gradient is refused with an error).
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <optional>

@@ -1,5 +1,5 @@
 // Writes a run folder with metrics and an evaluation of it, from losses made by rule: what
-// tests/eval/report_test.py and a person who changes the figures draw. The numbers resemble measured ones:
+// tests/analysis/report_test.py and a person who changes the figures draw. The numbers resemble measured ones:
 // RSE flat, RoPE far off at long lengths, learned positions on the plateau.
 //
 //   rse_report_example FOLDER SEEDS DOCUMENTS       FOLDER/metrics.jsonl, FOLDER/evaluation-1/evaluation.json

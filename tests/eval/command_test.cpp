@@ -175,7 +175,7 @@ TEST_F(EvalCommandTest, SelectsArmsSeedsStepsAndTargets) {
   ASSERT_EQ(earlier.size(), one.size());
   EXPECT_NE(earlier[0]["nll"], one[0]["nll"]);
 
-  for (const char* arm : {"rope", "rope_decay", "rse"}) {
+  for (const char* arm : {"rope", "rse"}) {
     EXPECT_EQ(total(rows_with([&](EvalCommand& c) { c.arms = arm, c.seeds = "3", c.max_targets = 17; })), 17);
   }
   const auto masked = rows_with([](EvalCommand& c) { c.arms = "rse", c.seeds = "1", c.mask_seed = 5; });
