@@ -61,8 +61,8 @@ __device__ inline void store_row(void* matrix, const RowIndex& i, int g, int hea
 template <typename Element, int D, bool kVector, bool kTiled>
 __global__ void __launch_bounds__(kPassThreads)
     prepare_forward(const AttentionParams p, const Documents docs, const Prepared out) {
-  let_next_kernel_start();  // There is nothing to wait for: this kernel is launched after all before it have
-                            // ended.
+  // There is nothing to wait for: this kernel is launched after all before it have ended.
+  let_next_kernel_start();
   using Lanes = RowLanes<D>;
   const RowsOfBlock<kTiled> rows(p, docs, blockIdx.x);
   const int g = threadIdx.x % Lanes::kGroup, half = p.head_dim / 2;

@@ -67,70 +67,78 @@ __device__ inline float break_stick(Keys keys, float (&x)[N], float (&run_front)
   return remaining;
 }
 
-// Combines x over the lanes of a row. received[s]: what the 2^s lanes beside this lane's 2^s combine to.
+// Whether the lanes that differ in mask(step) hold nearer keys than this one.
+template <bool kLeft, typename Lanes>
+__device__ __forceinline__ bool has_nearer(int step) {
+  return ((threadIdx.x & Lanes::mask(step)) == 0) == kLeft;
+}
+
+// For lanes that combine first: what the lanes with nearer keys combine to; x becomes what all lanes of the
+// row combine to.
+template <bool kLeft, typename Lanes, typename Combine>
+__device__ __forceinline__ float nearer_lanes(float& x, float neutral, Combine combine) {
+  float nearer = neutral;
+#pragma unroll
+  for (int s = 0; s < Lanes::kSteps; ++s) {
+    const float other = __shfl_xor_sync(~0u, x, Lanes::mask(s));
+    if (has_nearer<kLeft, Lanes>(s)) nearer = combine(nearer, other);
+    x = combine(x, other);
+  }
+  return nearer;
+}
+template <bool kLeft, typename Lanes>
+__device__ __forceinline__ float nearer_sum(float& x) {
+  return nearer_lanes<kLeft, Lanes>(x, 0.f, [](float a, float b) { return a + b; });
+}
+
+// For lanes that do not: received[s] is what the 2^s lanes beside this lane's 2^s combine to; x as above.
 template <typename Lanes, typename Combine>
-__device__ __forceinline__ float over_lanes(float x, float (&received)[Lanes::kSteps], Combine combine) {
+__device__ __forceinline__ void over_lanes(float& x, float (&received)[Lanes::kSteps], Combine combine) {
 #pragma unroll
   for (int s = 0; s < Lanes::kSteps; ++s) {
     received[s] = __shfl_xor_sync(~0u, x, Lanes::mask(s));
     x = combine(x, received[s]);
   }
-  return x;
-}
-
-// Whether received[step] came from lanes with nearer keys.
-template <bool kLeft, typename Lanes>
-__device__ __forceinline__ bool from_nearer(int step) {
-  return ((threadIdx.x & Lanes::mask(step)) == 0) == kLeft;
 }
 
 // The stick in front of this lane's keys. remaining: the factor that the lane's keys leave; stick: that in
 // front of the tile, which becomes what the tile leaves.
 template <bool kLeft, typename Lanes>
 __device__ __forceinline__ float stick_in_front(float remaining, float& stick) {
-  float received[Lanes::kSteps];
-  const float all = over_lanes<Lanes>(remaining, received, [](float a, float b) { return a * b; });
-  float front = Lanes::kCombineFirst ? 1.f : stick;
+  const auto product = [](float a, float b) { return a * b; };
+  float front = stick;
+  if constexpr (Lanes::kCombineFirst) {
+    front *= nearer_lanes<kLeft, Lanes>(remaining, 1.f, product);
+  } else {
+    float received[Lanes::kSteps];
+    over_lanes<Lanes>(remaining, received, product);
 #pragma unroll
-  for (int s = 0; s < Lanes::kSteps; ++s) {
-    if (from_nearer<kLeft, Lanes>(s)) front *= received[s];
+    for (int s = 0; s < Lanes::kSteps; ++s) {
+      if (has_nearer<kLeft, Lanes>(s)) front *= received[s];
+    }
   }
-  if constexpr (Lanes::kCombineFirst) front *= stick;
-  stick *= all;
+  stick *= remaining;
   return front;
 }
 
-// The sum of x over the lanes with nearer keys; x becomes the sum over all lanes of the row.
-template <bool kLeft, typename Lanes>
-__device__ __forceinline__ float nearer_sum(float& x) {
-  float received[Lanes::kSteps], nearer = 0.f;
-  x = over_lanes<Lanes>(x, received, [](float a, float b) { return a + b; });
-#pragma unroll
-  for (int s = 0; s < Lanes::kSteps; ++s) {
-    if (from_nearer<kLeft, Lanes>(s)) nearer += received[s];
-  }
-  return nearer;
-}
-
 // The farther sum of this lane's nearest key. sum: of the lane's weighted gradients; farther: the farther sum
-// of the tile's nearest key, which becomes that beyond the tile. "Farther sum" of a key in a walk: the sum of
-// weighted gradients over the keys not nearer than it; it becomes T of section 3 when its own term is taken
-// off.
+// of the tile's nearest key, which becomes that beyond the tile. The farther sum of a key is the sum of
+// weighted gradients over the keys that are not nearer than it, and the remainder's; it becomes T of section
+// 3 when the key's own term is taken off.
 template <bool kLeft, typename Lanes>
 __device__ __forceinline__ float farther_sum(float sum, float& farther) {
   float here = farther;
   if constexpr (Lanes::kCombineFirst) {
     here -= nearer_sum<kLeft, Lanes>(sum);
-    farther -= sum;
   } else {
     float received[Lanes::kSteps];
-    const float all = over_lanes<Lanes>(sum, received, [](float a, float b) { return a + b; });
+    over_lanes<Lanes>(sum, received, [](float a, float b) { return a + b; });
 #pragma unroll
     for (int s = Lanes::kSteps - 1; s >= 0; --s) {
-      if (from_nearer<kLeft, Lanes>(s)) here -= received[s];
+      if (has_nearer<kLeft, Lanes>(s)) here -= received[s];
     }
-    farther -= all;
   }
+  farther -= sum;
   return here;
 }
 

@@ -20,21 +20,10 @@ struct Limits {
 // A row of the document, and the first of the keys that a thread holds of that row.
 struct RowPlace {
   int row, key;
-  // The distance of key n; negative or 0 off the side.
-  template <bool kLeft>
-  __device__ int distance(int n) const {
-    return kLeft ? row - (key + n) : key + n - row;
-  }
   // The distance of key 0. That of key n is plus_keys() of it.
   template <bool kLeft>
   __device__ float nearest() const {
     return static_cast<float>(kLeft ? row - key : key - row);
-  }
-  // Whether key n is off the side, or beyond the window or the document.
-  template <bool kLeft>
-  __device__ bool leaves_out(int n, const Limits& limits) const {
-    const int d = distance<kLeft>(n);
-    return d <= 0 || d >= limits.window || key + n >= limits.length;
   }
 };
 
@@ -56,7 +45,8 @@ __device__ inline void decay_and_mask(Keys keys, float (&logit)[N], const RowPla
   if (!masked) return;
 #pragma unroll
   for (int n = 0; n < Keys::kCount; ++n) {
-    if (place.leaves_out<kLeft>(n, limits)) logit[keys(n)] = -INFINITY;
+    const int key = place.key + n, distance = kLeft ? place.row - key : key - place.row;
+    if (distance <= 0 || distance >= limits.window || key >= limits.length) logit[keys(n)] = -INFINITY;
   }
 }
 
@@ -69,7 +59,8 @@ __device__ inline void start_logits(Keys keys, float (&logit)[N], const RowPlace
   for (int n = 0; n < Keys::kCount; ++n) {
     logit[keys(n)] = fmaf(kLeft ? limits.decay : -limits.decay, static_cast<float>(n), nearest);
     if constexpr (kMasked) {
-      if (place.leaves_out<kLeft>(n, limits)) logit[keys(n)] = -INFINITY;
+      const int key = place.key + n, distance = kLeft ? place.row - key : key - place.row;
+      if (distance <= 0 || distance >= limits.window || key >= limits.length) logit[keys(n)] = -INFINITY;
     }
   }
 }
@@ -109,7 +100,8 @@ __device__ inline bool crosses_window(int first_key, int first_row, int last_row
 template <bool kLeft, int kTileKeys = kKeys>
 __device__ inline bool needs_mask(int first_key, int first_row, int rows, int last_row,
                                   const Limits& limits) {
-  const bool diagonal = first_key + kTileKeys > first_row && first_key < first_row + rows;
+  const bool diagonal = rows == kTileKeys ? first_key == first_row
+                                          : first_key + kTileKeys > first_row && first_key < first_row + rows;
   return diagonal || crosses_window<kLeft, kTileKeys>(first_key, first_row, last_row, limits.window) ||
          first_key + kTileKeys > limits.length;
 }

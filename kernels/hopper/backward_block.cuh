@@ -202,9 +202,8 @@ struct BackwardBlock {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const int self_column = place[h].row - place[h].key;
-      const uint32_t both =
-                         reinterpret_cast<const uint32_t*>(shared + Tile::kSelfKeys)[place[h].row - at.row],
-                     half = kUpper ? both >> 16 : both & 0xffffu;
+      const auto* pairs = reinterpret_cast<const uint32_t*>(shared + Tile::kSelfKeys);
+      const uint32_t both = pairs[place[h].row - at.row], half = kUpper ? both >> 16 : both & 0xffffu;
 #pragma unroll
       for (int n = 0; n < 16; ++n) {
         uint32_t& pair = packed[n / 4][2 * (n / 2 % 2) + h];
@@ -246,8 +245,8 @@ struct BackwardBlock {
     wgmma_fence();
     row_products(x, Tile::kQuery, stage, 0, 1);
     row_products(grad, Tile::kGradOut, stage, Tile::kMatrix * 2, 0);
-    const bool has_previous =
-        !kLeft || !kMasked || previous_tile >= 0;  // the very first tile holds the diagonal
+    // The very first tile holds the diagonal, so it is masked and on the left.
+    const bool has_previous = !kLeft || !kMasked || previous_tile >= 0;
     if (has_previous) await_other(buffer ^ 1);
     load_next();
     const auto sticks = [&] {

@@ -10,6 +10,13 @@
 
 namespace rse::kernels {
 namespace hopper {
+
+// Whether a logit may exceed kMostLogit, by the largest norms (as bits) of queries and keys; also where they
+// are NaN.
+__device__ inline bool may_exceed(uint32_t query_norm, uint32_t key_norm) {
+  return !(__uint_as_float(query_norm) * __uint_as_float(key_norm) <= kMostLogit);
+}
+
 namespace {
 
 template <typename Element, int D>
@@ -149,12 +156,6 @@ struct Block {
     return tiles.last_key(i, at.row, at.length);
   }
 };
-
-// Whether a logit may exceed kMostLogit, by the largest norms (as bits) of queries and keys; also where they
-// are NaN.
-__device__ inline bool may_exceed(uint32_t query_norm, uint32_t key_norm) {
-  return !(__uint_as_float(query_norm) * __uint_as_float(key_norm) <= kMostLogit);
-}
 
 template <typename Element, int D>
 __global__ void __launch_bounds__(kThreads, ForwardTile<D>::kBlocksPerMultiprocessor)
