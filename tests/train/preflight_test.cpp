@@ -27,10 +27,13 @@ TEST(Preflight, LeastMemoryIsALowerBoundOfTheReport) {
 
 TEST(Preflight, ArmsAndSeedsAddUp) {
   const ToyRun toy;
-  const MemoryNeed one = least_memory(toy.config("", {"model.position.method=rope"}));
+  const MemoryNeed rope = least_memory(toy.config("", {"model.position.method=rope"}));
+  const MemoryNeed rse = least_memory(toy.config("", {"model.position.method=rse"}));
   const MemoryNeed six = least_memory(toy.config(kTwoArms, {"train.seeds=[1, 2, 3]"}));
-  EXPECT_DOUBLE_EQ(six.state, one.state * (6 * 3 + 1) / 4);  // gradients live one at a time
-  EXPECT_DOUBLE_EQ(six.batches, one.batches);
+  EXPECT_DOUBLE_EQ(rse.state - rope.state, 4 * sizeof(float) * 2 * 2);  // a decay per head and layer
+  // Of each replica its weights and two moments; gradients live one replica at a time, here the larger one's.
+  EXPECT_DOUBLE_EQ(six.state, 3 * 0.75 * (rope.state + rse.state) + 0.25 * rse.state);
+  EXPECT_DOUBLE_EQ(six.batches, rope.batches);
 }
 
 TEST(Preflight, ThisMachineHasMemory) {

@@ -1,4 +1,4 @@
-// Two runs compared: everything that a run leaves behind, but for times.
+// Two runs compared: everything that a run leaves behind, but for measurements of time and memory.
 #pragma once
 
 #include <filesystem>
@@ -14,23 +14,26 @@
 
 namespace rse {
 
-// `value` without what depends on how long things took.
-inline nlohmann::json without_times(const nlohmann::json& value) {
-  static const std::set<std::string> kTimes = {"step_ms",
-                                               "step_times_ms",
-                                               "metrics_bytes",
-                                               "step_ms_median",
-                                               "step_ms_interquartile_range",
-                                               "tokens_per_second",
-                                               "mfu",
-                                               "process_peak_bytes"};
+// `value` without what depends on how long things took, and on what the process had allocated before: the
+// first run of a process pays for the workspaces of libraries, and a run that goes on finds them there.
+inline nlohmann::json without_measurements(const nlohmann::json& value) {
+  static const std::set<std::string> kMeasured = {"step_ms",
+                                                  "step_times_ms",
+                                                  "metrics_bytes",
+                                                  "step_ms_median",
+                                                  "step_ms_interquartile_range",
+                                                  "tokens_per_second",
+                                                  "mfu",
+                                                  "process_peak_bytes",
+                                                  "peak_bytes",
+                                                  "memory_bytes"};
   if (!value.is_structured()) return value;
   nlohmann::json kept = value.is_array() ? nlohmann::json::array() : nlohmann::json::object();
   for (const auto& [key, item] : value.items()) {
     if (value.is_array()) {
-      kept.push_back(without_times(item));
-    } else if (!kTimes.contains(key)) {
-      kept[key] = without_times(item);
+      kept.push_back(without_measurements(item));
+    } else if (!kMeasured.contains(key)) {
+      kept[key] = without_measurements(item);
     }
   }
   return kept;
@@ -39,17 +42,17 @@ inline nlohmann::json without_times(const nlohmann::json& value) {
 // A file's content as far as it may be compared.
 inline std::string comparable(const std::filesystem::path& path) {
   const std::string content = read_file(path);
-  if (path.extension() == ".json") return without_times(nlohmann::json::parse(content)).dump();
+  if (path.extension() == ".json") return without_measurements(nlohmann::json::parse(content)).dump();
   if (path.extension() != ".jsonl") return content;
   std::string text, line;
   for (std::istringstream lines(content); std::getline(lines, line);) {
-    text += without_times(nlohmann::json::parse(line)).dump() + "\n";
+    text += without_measurements(nlohmann::json::parse(line)).dump() + "\n";
   }
   return text;
 }
 
 // The run's files by relative path, but for those that hold times only (log, event files) or checksums of
-// times (COMPLETE), and config.yaml, which holds paths.
+// measurements (COMPLETE), and config.yaml, which holds paths.
 inline std::map<std::string, std::string> run_content(const std::filesystem::path& run) {
   std::map<std::string, std::string> content;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(run)) {
