@@ -39,11 +39,11 @@ void Xxh64::update(const void* data, size_t size) {
     p += take;
     size -= take;
     if (buffered_ < sizeof buffer_) return;
-    for (int i = 0; i < 4; ++i) lanes_[i] = round(lanes_[i], load<uint64_t>(buffer_ + 8 * i));
+    for (size_t i = 0; i < 4; ++i) lanes_[i] = round(lanes_[i], load<uint64_t>(buffer_ + 8 * i));
     buffered_ = 0;
   }
   for (; size >= sizeof buffer_; p += sizeof buffer_, size -= sizeof buffer_) {
-    for (int i = 0; i < 4; ++i) lanes_[i] = round(lanes_[i], load<uint64_t>(p + 8 * i));
+    for (size_t i = 0; i < 4; ++i) lanes_[i] = round(lanes_[i], load<uint64_t>(p + 8 * i));
   }
   if (size > 0) std::memcpy(buffer_, p, size);
   buffered_ = size;

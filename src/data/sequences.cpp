@@ -13,7 +13,7 @@ const EnumNames<Packing>& packing_names() {
 }
 
 SequenceSet::SequenceSet(const TokenFile& file, int64_t seq_len, Packing packing, int64_t min_tokens)
-    : file_(file), seq_len_(seq_len), packing_(packing), min_tokens_(min_tokens) {
+    : file_(file), seq_len_(seq_len), packing_(packing) {
   if (seq_len < 1) throw_user_error("sequence length {}: expected at least 1", seq_len);
   const auto length = static_cast<uint64_t>(seq_len);
   if (packing == Packing::kPacked) {

@@ -40,7 +40,6 @@ class SequenceSet {
   const TokenFile& file_;
   int64_t seq_len_;
   Packing packing_;
-  int64_t min_tokens_;
   uint64_t size_ = 0;
   std::vector<uint64_t> first_sequence_;  // kDocument: [documents + 1], sequences before each document
 };
