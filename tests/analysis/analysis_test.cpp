@@ -17,7 +17,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
 
-// Documents 5 (one target) and 2 (three).
+// Document 5 has one target, document 2 has three.
 TargetPlaces uneven_places() { return {{5, 2, 2, 2}, {0, 3, 9, 15}}; }
 
 LengthLosses losses_of(int64_t length, int64_t window, std::vector<float> nll) {
@@ -47,13 +47,13 @@ TEST(Analysis, MeansWeighTargetsAndDifferencesWeighDocuments) {
   EXPECT_FALSE(replica.at(16, true)->over_control.has_value());
   EXPECT_DOUBLE_EQ(replica.at(16, true)->seconds, 1.5);
   EXPECT_EQ(replica.at(32, false), nullptr);
-  // Two documents: a quarter of the resamples holds only one of them.
+  // With two documents, a quarter of the resamples holds only one of them.
   EXPECT_DOUBLE_EQ(replica.at(16, false)->difference->interval->low, 1);
   EXPECT_DOUBLE_EQ(replica.at(16, false)->difference->interval->high, 2);
 }
 
 TEST(Analysis, EdgesInPowersOfTwo) {
-  // Distances at length 8: offsets 0, 3, 9, 15 -> 0, 3, 1, 0; at 16: 0, 3, 6, 0.
+  // The offsets 0, 3, 9, 15 have the edge distances 0, 3, 1, 0 at length 8, and 0, 3, 6, 0 at length 16.
   const TargetPlaces places = uneven_places();
   const Analysis analysis = analyze(places, {uneven_replica()}, 8, kEntropy, kQuick);
   const auto row = [](const EdgeBucket& bucket) {
@@ -81,7 +81,7 @@ TEST(Analysis, AnArmIsTheMeanOfItsSeeds) {
   EXPECT_THAT(analysis.arms[0].seeds, ElementsAre(1u, 2u));
   EXPECT_DOUBLE_EQ(analysis.arms[0].at(16, false)->nll.mean, 3.5);
   EXPECT_DOUBLE_EQ(analysis.arms[0].at(16, false)->difference->mean, 2.0);
-  // Seeds give 1.5 and 2.5, documents differ by 1: both levels widen the interval.
+  // The seeds give 1.5 and 2.5, and the documents differ by 1, so both levels widen the interval.
   EXPECT_DOUBLE_EQ(analysis.arms[0].at(16, false)->difference->interval->low, 1.0);
   EXPECT_DOUBLE_EQ(analysis.arms[0].at(16, false)->difference->interval->high, 3.0);
   EXPECT_TRUE(analysis.comparisons.empty());
@@ -172,7 +172,7 @@ TEST(Verdict, IsNotGivenOnTheUnigramPlateau) {
 }
 
 TEST(Plateau, IncludesAMeasuredOneAndWhatIsNotANumber) {
-  EXPECT_TRUE(on_unigram_plateau(6.011, 6.70));  // measured where the model had not left it
+  EXPECT_TRUE(on_unigram_plateau(6.011, 6.70));  // measured while the model was on the plateau
   EXPECT_FALSE(on_unigram_plateau(3.67, 6.70));
   EXPECT_TRUE(on_unigram_plateau(std::nan(""), 6));
 }

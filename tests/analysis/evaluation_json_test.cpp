@@ -1,4 +1,4 @@
-// evaluation.json, written and read again.
+// evaluation.json is written and read again.
 #include "analysis/evaluation_json.h"
 
 #include <nlohmann/json.hpp>
@@ -72,7 +72,7 @@ class ReadEvaluation : public testing::Test {
     write_evaluation(file_, analysis_of_changes({{"rse", -0.05}, {"rope", 0.1}}, 2), meta);
     intact_ = json::parse(read_file(file_));
   }
-  // What reading says once `change` was made to the file.
+  // Returns what the reader says after `change` was made to the file.
   void expect_refused(const std::function<void(json&)>& change, const std::string& message) {
     json changed = intact_;
     change(changed);

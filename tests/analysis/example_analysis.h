@@ -1,4 +1,4 @@
-// Analyses of losses made by hand.
+// Analyses of losses that are made by hand.
 #pragma once
 
 #include <string>
@@ -13,7 +13,8 @@ namespace rse {
 inline constexpr double kEntropy = 6.0;
 inline const BootstrapSettings kQuick{500, 1};
 
-// Arms and their change beyond the trained 8 tokens (simple_replica), seeds 1 to `seeds`.
+// arms: names, each with its change beyond the trained 8 tokens (see simple_replica). The seeds are 1 to
+// `seeds`.
 inline Analysis analysis_of_changes(const std::vector<std::pair<std::string, double>>& arms, uint64_t seeds,
                                     double base = 3.0) {
   const TargetPlaces places = even_places(40, 6);

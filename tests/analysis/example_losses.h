@@ -1,4 +1,4 @@
-// Losses made by hand, for tests of the analysis.
+// Losses that are made by hand, for tests of the analysis.
 #pragma once
 
 #include <functional>
@@ -9,7 +9,7 @@
 
 namespace rse {
 
-// NLL of a target: (index of the target, its document).
+// The NLL of a target, given the index of the target and its document.
 using LossRule = std::function<float(int64_t target, int64_t document)>;
 
 inline LengthLosses losses_by_rule(const TargetPlaces& places, int64_t length, int64_t window,
@@ -24,7 +24,7 @@ inline LengthLosses losses_by_rule(const TargetPlaces& places, int64_t length, i
   return losses;
 }
 
-// `each` targets in each of `documents` documents, 64 offsets a piece.
+// Places `each` targets in each of `documents` documents, at offsets below 64.
 inline TargetPlaces even_places(int64_t documents, int64_t each) {
   TargetPlaces places;
   for (int64_t d = 0; d < documents; ++d) {
@@ -36,8 +36,8 @@ inline TargetPlaces even_places(int64_t documents, int64_t each) {
   return places;
 }
 
-// Full attention at 8, 16 and 64 and the control (window 4): NLL `base` at 8, plus `change` at longer
-// lengths, a little else in each document; the control is `base` everywhere.
+// Full attention at 8, 16 and 64 tokens and the control (window 4). The NLL is `base` at 8; at longer lengths
+// `change` is added, which varies a little between documents. The control's NLL is `base` everywhere.
 inline ReplicaLosses simple_replica(const TargetPlaces& places, std::string arm, uint64_t seed, double base,
                                     double change) {
   ReplicaLosses replica;

@@ -1,4 +1,4 @@
-// The report's command, with a shell script in the interpreter's place.
+// Tests the command that draws reports, with a shell script in place of the Python interpreter.
 #include "analysis/report_command.h"
 
 #include <stdlib.h>
@@ -14,7 +14,7 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
-// Stands in for the interpreter while it lives.
+// A script that stands in for the interpreter as long as this object lives.
 class FakePython {
  public:
   explicit FakePython(const std::string& body) {

@@ -1,6 +1,7 @@
-// Writes a run folder with metrics and an evaluation of it, from losses made by rule: what
-// tests/analysis/report_test.py and a person who changes the figures draw. The numbers resemble measured ones:
-// RSE flat, RoPE far off at long lengths, learned positions on the plateau.
+// Writes a run folder with metrics and an evaluation, from losses that a rule makes.
+// tests/analysis/report_test.py draws it, and so does a person who changes the figures. The numbers resemble
+// measured ones: RSE stays flat, RoPE gets far worse at long lengths, and learned positions stay on the
+// plateau.
 //
 //   rse_report_example FOLDER SEEDS DOCUMENTS       FOLDER/metrics.jsonl, FOLDER/evaluation-1/evaluation.json
 #include <cmath>
@@ -20,12 +21,12 @@ constexpr double kEntropy = 6.70;
 
 struct ExampleArm {
   const char* name;
-  double nll, start;         // at the trained length; of training
-  double growth, power;      // NLL + growth * (log2(L / trained))^power
-  double far_context, edge;  // gain a doubling that the control lacks; loss at an edge
+  double nll, start;         // NLL at the trained length; loss when training starts
+  double growth, power;      // the NLL at L grows by growth * (log2(L / trained))^power
+  double far_context, edge;  // gain per doubling over the control; loss at an edge
 };
 
-// One name is there to be escaped.
+// One name holds characters that must be escaped.
 const ExampleArm kArms[] = {{"learned <tile> & \"co\"", 6.01, 9.0, 0.014, 1.0, 0.0, 0.05},
                             {"rope", 3.32, 9.0, 0.02, 3.55, 0.0, 0.5},
                             {"rse", 3.30, 9.0, -0.004, 0.5, 0.002, 0.6}};
@@ -124,7 +125,7 @@ EvaluationMeta meta_of(uint64_t seeds) {
     cost.table_bytes = 262144;
     cost.flop_per_token = 9.1e7;
     cost.flop_formula = "3 x (6 x (2 x (4 x 384^2 + 2 x 384 x 1536) + 786432) + 0.15 x 2 x 384 x 8192)";
-    if (cost.arm == "rope") continue;  // the rest is not known
+    if (cost.arm == "rope") continue;  // the other costs of this arm are not known
     cost.memory_bytes = int64_t{3} << 30;
     cost.step_ms = 15.25;
     cost.step_ms_spread = 0.13;

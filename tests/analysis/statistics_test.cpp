@@ -1,5 +1,5 @@
-// Expected values: SciPy 1.x and NumPy (t distribution, permutation test, 10^6 bootstrap resamples), or by
-// hand.
+// Expected values come from SciPy 1.x and NumPy (t distribution, permutation test, 10^6 bootstrap resamples),
+// or were worked out by hand.
 #include "analysis/statistics.h"
 
 #include <cmath>
@@ -23,7 +23,7 @@ Interval interval_of(const DocumentTable& table, const BootstrapSettings& settin
   return bootstrap_intervals({table}, settings).front().value();
 }
 
-// Standard normal number `index` of stream `key` (Box and Muller).
+// Returns the standard normal number `index` of stream `key` (Box and Muller).
 double normal(uint64_t key, uint64_t index) {
   const auto bits = random_bits(key, index);
   return std::sqrt(-2 * std::log(1 - uniform01(bits[0]))) *
@@ -48,7 +48,7 @@ TEST(Quantile, InterpolatesBetweenNeighbours) {
 }
 
 TEST(Bootstrap, OfFewDocumentsByHand) {
-  // Three documents, 27 resamples alike: the mean is 0 in one of them (3.7 %) and 10 in one.
+  // Three documents have 27 equally likely resamples. The mean is 0 in one of them (3.7 %) and 10 in another.
   const Interval interval = interval_of(documents_alike({{0, 1, 10}}));
   EXPECT_DOUBLE_EQ(interval.low, 0);
   EXPECT_DOUBLE_EQ(interval.high, 10);
@@ -70,7 +70,7 @@ TEST(Bootstrap, OverSeedsAndDocumentsAgreesWithNumPy) {
 }
 
 TEST(Bootstrap, SeedsShareTheirDocuments) {
-  // Seeds that agree add nothing: were documents drawn for each seed anew, the interval would shrink.
+  // Seeds that agree add no information. If each seed drew its own documents, the interval would shrink.
   const std::vector<double> row = {3, 1, 4, 1, 5, 9, 2, 6};
   const Interval one = interval_of(documents_alike({row}));
   const Interval three = interval_of(documents_alike({row, row, row}));
@@ -109,7 +109,7 @@ TEST(Bootstrap, CoversTheMeanOfNormalDocumentsAsOftenAsPredicted) {
     for (uint64_t d = 0; d < kDocuments; ++d) row[d] = 5 + 2 * normal(11, sample * kDocuments + d);
     covered += interval_of(documents_alike({row}), {800, sample}).contains(5);
   }
-  // Standard error of the share: 0.0105.
+  // The standard error of the share is 0.0105.
   EXPECT_NEAR(static_cast<double>(covered) / kSamples, percentile_coverage(kDocuments), 0.03);
 }
 
@@ -126,7 +126,8 @@ TEST(Bootstrap, CoversTheMeanOverNormalSeedsAndDocuments) {
     }
     covered += interval_of(documents_alike(rows), {500, sample}).contains(0);
   }
-  // Between what eight seeds alone give (0.88) and nominal, with three standard errors (0.016) of room.
+  // The share lies between that of eight seeds alone (0.88) and the nominal 0.95, with room for three
+  // standard errors (0.016 each).
   EXPECT_GT(static_cast<double>(covered) / kSamples, 0.85);
   EXPECT_LT(static_cast<double>(covered) / kSamples, 0.99);
 }
@@ -140,11 +141,11 @@ TEST(Bootstrap, CoverageOfSmallSamplesAgreesWithSciPy) {
 
 TEST(SignFlip, ByHand) {
   EXPECT_DOUBLE_EQ(sign_flip_p({0.3}), 1);
-  EXPECT_DOUBLE_EQ(sign_flip_p({1, 2, 3}), 0.25);  // the smallest that 3 seeds can give
+  EXPECT_DOUBLE_EQ(sign_flip_p({1, 2, 3}), 0.25);  // the smallest p that 3 seeds can give
   EXPECT_DOUBLE_EQ(sign_flip_p({-1, -2, -3}), 0.25);
-  EXPECT_DOUBLE_EQ(sign_flip_p({0.1, 0.2, 0.3, 0.4, 0.5}), 0.0625);  // of 5
-  EXPECT_DOUBLE_EQ(sign_flip_p({3, -1, 2}), 0.5);                    // |sums| 6, 4, 2, 0, each twice
-  EXPECT_DOUBLE_EQ(sign_flip_p({1, 1, 1, 1, -0.5}), 0.125);          // 4.5 and 3.5, each twice
+  EXPECT_DOUBLE_EQ(sign_flip_p({0.1, 0.2, 0.3, 0.4, 0.5}), 0.0625);  // the smallest p that 5 seeds can give
+  EXPECT_DOUBLE_EQ(sign_flip_p({3, -1, 2}), 0.5);                    // |sums| are 6, 4, 2 and 0, each twice
+  EXPECT_DOUBLE_EQ(sign_flip_p({1, 1, 1, 1, -0.5}), 0.125);          // |sums| 4.5 and 3.5 occur twice each
   EXPECT_DOUBLE_EQ(sign_flip_p({0, 0, 0, 0, 0}), 1);
 }
 
@@ -153,7 +154,7 @@ TEST(SignFlip, AgreesWithSciPy) {
 }
 
 TEST(SignFlip, TiesCountInSpiteOfRounding) {
-  // 0.1 + 0.2 and 0.3 differ in the last bit; the patterns +++ and the like tie with the observed sum.
+  // 0.1 + 0.2 and 0.3 differ in the last bit, yet patterns such as +++ tie with the observed sum.
   EXPECT_DOUBLE_EQ(sign_flip_p({0.1, 0.2, -0.3}), 1);
 }
 

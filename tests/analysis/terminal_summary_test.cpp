@@ -1,4 +1,4 @@
-// What rse-eval prints at its end: its size, and what its sentences say.
+// Tests what rse-eval prints at its end: how long it is and what its sentences say.
 #include "analysis/terminal_summary.h"
 
 #include <algorithm>
@@ -18,10 +18,11 @@ using testing::Not;
 struct ExampleArm {
   std::string name;
   double base;
-  double change;  // a doubling of the length
+  double change;  // change of the NLL per doubling of the length
 };
 
-// Each arm with `seeds` seeds at `lengths`, with and without control; trained on the first length.
+// Every arm has `seeds` seeds, evaluated at `lengths`, with or without the control. The first length is the
+// trained one.
 Analysis example(const std::vector<ExampleArm>& arms, uint64_t seeds, const std::vector<int64_t>& lengths,
                  bool control = true) {
   const TargetPlaces places = even_places(40, 3);
@@ -64,7 +65,7 @@ void expect_fits(const std::string& text) {
   for (const std::string& line : lines) EXPECT_LE(line.size(), kSummaryColumns) << text;
 }
 
-// The text as if it had not been wrapped.
+// Returns the text with its line breaks undone.
 std::string unwrapped(std::string text) {
   std::replace(text.begin(), text.end(), '\n', ' ');
   return text;
