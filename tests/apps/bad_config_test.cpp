@@ -1,5 +1,4 @@
-// Configuration files that are not what they should be: rse-train names the file, the line and what was
-// expected.
+// Tests configuration files with errors: rse-train must name the file, the line and what was expected.
 #include <sys/stat.h>
 
 #include "tests/apps/bad_input.h"
@@ -7,7 +6,7 @@
 namespace rse {
 namespace {
 
-// A configuration's text, and what the error must name.
+// The text of a configuration, and what the error must name.
 struct BadText {
   std::string name;
   std::string text;
@@ -34,7 +33,7 @@ std::string many_keys(int keys) {
   return text;
 }
 
-// "0123..." as bytes of no particular meaning.
+// Returns random bytes.
 std::string noise(int bytes) {
   std::string text;
   for (int i = 0; i < bytes; ++i) text += static_cast<char>(random_bits(5, static_cast<uint64_t>(i))[0]);

@@ -1,5 +1,5 @@
-// Corpora, tokenizers and flags that rse-data cannot use: one line that names the file, the line and what was
-// expected, and nothing left behind.
+// Tests corpora, tokenizers and flags that rse-data cannot use: one line names the file, the line and what
+// was expected, and no file is left behind.
 #include <sys/stat.h>
 
 #include "tests/apps/bad_input.h"
@@ -8,7 +8,7 @@
 namespace rse {
 namespace {
 
-// A corpus file by name and content, and what the error must name.
+// The name and content of a corpus file, and what the error must name.
 struct BadText {
   std::string name;
   std::string file;
@@ -69,7 +69,7 @@ TEST_P(BadCorpus, EndsInOneLine) {
 INSTANTIATE_TEST_SUITE_P(Text, BadCorpus, testing::ValuesIn(kTexts),
                          [](const auto& info) { return info.param.name; });
 
-// Where the corpus and its output are not what they should be. Made by write_places().
+// Cases in which the places of the corpus or the output are wrong. write_places() makes them.
 const BadCase kCases[] = {
     {"MissingCorpus",
      "encode --tokenizer tokenizer.model --input none.txt --output out",
@@ -187,7 +187,7 @@ TEST_F(BadInput, AnUnknownLogLevelOfRseData) {
   expect_user_error(RSE_DATA_PROGRAM, "--log-level loud info x", {"log level 'loud': expected one of trace"});
 }
 
-// Not errors, though they look it.
+// The next two inputs look like errors but are not.
 TEST_F(BadInput, AFolderThatHoldsALinkToItselfIsReadOnce) {
   write_tokenizer();
   write("corpus/a.txt", "kato miren\n");
@@ -206,7 +206,7 @@ TEST_F(BadInput, ALineOfFiftyMegabytesIsCutIntoDocuments) {
   CorpusReader reader({folder_ / "a.txt"}, {});
   uint64_t bytes = 0;
   for (std::string text; reader.next(text); bytes += text.size()) EXPECT_LE(text.size(), size_t{32} << 20);
-  EXPECT_EQ(bytes, line.size() + 1);  // the end of the last line is added
+  EXPECT_EQ(bytes, line.size() + 1);  // the reader adds the end of the last line
   EXPECT_GE(reader.documents(), 3u);
 }
 

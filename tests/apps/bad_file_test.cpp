@@ -1,13 +1,13 @@
-// Token files and tokenizers that are damaged, or do not belong together.
+// Tests token files and tokenizers that are damaged or do not belong together.
 #include "tests/apps/bad_input.h"
 
 namespace rse {
 namespace {
 
-// Where a file is broken: cut to a share of its size, or one bit flipped there.
+// How a file is broken: it is cut to a share of its size, or one bit is flipped at that place.
 struct Damage {
   std::string name;
-  double place;  // share of the file
+  double place;  // as a share of the file's size
   bool cut;
 };
 void PrintTo(const Damage& damage, std::ostream* out) { *out << damage.name; }

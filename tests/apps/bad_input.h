@@ -1,5 +1,5 @@
-// What the tests of bad input share: a case of a table, and small inputs that are right but for what a case
-// breaks.
+// What the tests of bad input share: the type of a case, and small inputs that are right except for what a
+// case breaks.
 #pragma once
 
 #include <ostream>
@@ -12,9 +12,9 @@
 
 namespace rse {
 
-// One bad input: the command's arguments, and what the error must name.
+// One bad input: the arguments of the command, and what the error must name.
 struct BadCase {
-  std::string name;  // CamelCase, a test's name
+  std::string name;  // in CamelCase, part of the test's name
   std::string arguments;
   std::vector<std::string> parts;
 };
@@ -30,7 +30,7 @@ class BadInput : public ProgramTest {
     expect_user_error(RSE_DATA_PROGRAM, "--log-level error " + arguments, parts);
   }
 
-  // run.yaml: a model of some thousand parameters; train.bin and valid.bin beside it.
+  // Writes run.yaml, a model of some thousand parameters, with train.bin and valid.bin beside it.
   void write_run() const {
     write_toy_file(folder_ / "train.bin", {100, 60, 80}, 100);
     write_toy_file(folder_ / "valid.bin", {70, 40}, 100);
@@ -41,7 +41,7 @@ class BadInput : public ProgramTest {
           "validation: {every: 0, pieces: 2}\n"
           "checkpoint: {every: 2}\n");
   }
-  // text.txt, and tokenizer.model made of it.
+  // Writes text.txt and a tokenizer.model trained on it.
   void write_tokenizer() const {
     const std::string text = toy_text(3, 5000);
     write("text.txt", text);

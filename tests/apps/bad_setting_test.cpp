@@ -1,4 +1,4 @@
-// Flags and values that rse-train cannot use.
+// Tests flags and values that rse-train cannot use.
 #include "tests/apps/bad_input.h"
 
 namespace rse {
@@ -56,7 +56,7 @@ const BadCase kCases[] = {
      "--config run.yaml --set data.mask.probability=1e-9",
      {"run.yaml: data.mask.probability: '1e-09': no target in 2 validation pieces of 32 tokens of "
       "valid.bin"}},
-    // Legal one by one; together more than any machine has.
+    // Each setting is legal alone, but together they need more memory than any machine has.
     {"ModelBeyondMemory",
      "--config run.yaml --set model.layers=1000 --set model.width=65536 --set model.heads=1024",
      {"run.yaml: model", "TiB of host memory, expected at most"}},
@@ -125,7 +125,7 @@ TEST_F(BadInput, SettingsThatCannotBePrinted) {
   EXPECT_THAT(outcome.err, testing::HasSubstr("cannot write standard output: No space left on device"));
 }
 
-// Updates without a single target: no 0 / 0, and the log says so.
+// Some updates have no target at all: their loss must not be 0 / 0, and the log must say so.
 TEST_F(BadInput, UpdatesWithoutATargetGoOn) {
   write_run();
   const Outcome outcome = shell(fmt::format(

@@ -1,8 +1,8 @@
-// Disks that are full or read-only: the error names the file and the system's reason, what was there before
-// is intact, and no temporary file is left.
+// Tests disks that are full or read-only: the error names the file and the system's reason, what was there
+// before is intact, and no temporary file is left.
 //
-// Such disks are small tmpfs mounts in a mount namespace of the command's own, which needs the right to make
-// one.
+// Such disks are small tmpfs mounts in a mount namespace of their own, which a user must have the right to
+// make.
 #include <nlohmann/json.hpp>
 
 #include "tests/apps/bad_input.h"
@@ -18,7 +18,7 @@ class Disk : public BadInput {
     if (mount.exit_code != 0) GTEST_SKIP() << "no mount namespace here: " << mount.err;
   }
 
-  // Runs `command` with a tmpfs of `options` at disk/; what lies there at the end is copied to left/.
+  // Runs `command` with a tmpfs of `options` at disk/. What lies there at the end is copied to left/.
   Outcome on_disk(const std::string& options, const std::string& command) const {
     std::filesystem::create_directories(folder_ / "left");
     write("command.sh", fmt::format("mount --make-rprivate / && mount -t tmpfs -o {} none disk || exit 77\n"
@@ -41,7 +41,8 @@ class Disk : public BadInput {
     }
   }
 
-  // How many checkpoints lie in left/run; each has every file that its COMPLETE names, with its bytes.
+  // Returns how many checkpoints lie in left/run, and expects each to hold every file that its COMPLETE
+  // names, with the right bytes.
   int complete_checkpoints() const {
     const std::filesystem::path checkpoints = folder_ / "left/run/checkpoints";
     if (!std::filesystem::exists(checkpoints)) return 0;
@@ -83,7 +84,7 @@ TEST_F(Disk, FullWhileACorpusIsPrepared) {
 
 TEST_F(Disk, FullWhileACheckpointIsSaved) {
   write_run();
-  // Something else fills the disk once a checkpoint is there: one that the check at the start cannot foresee.
+  // Another process fills the disk once a checkpoint exists, which the check at the start cannot foresee.
   expect_full(on_disk("size=1m",
                       "(until [ -e disk/run/checkpoints/step-2/COMPLETE ]; do sleep 0.01; done; "
                       "cat /dev/zero >disk/filler 2>/dev/null) &\n" +
@@ -121,7 +122,7 @@ TEST_F(Disk, FullWhileEventsAreWritten) {
 
 TEST_F(Disk, FullWhileTheLogIsWritten) {
   write_run();
-  // The folder, the lock and the configuration take all there is, and log.txt finds nothing.
+  // The folder, the lock and the configuration use all inodes, so that none is left for log.txt.
   const Outcome outcome = on_disk(
       "size=8m,nr_inodes=3",
       fmt::format("'{}' --config run.yaml --output disk --set logging.tensorboard=false", RSE_TRAIN_PROGRAM));

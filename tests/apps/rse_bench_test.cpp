@@ -1,4 +1,5 @@
-// rse-bench as its users run it, at tiny sizes on the CPU: the table, the file of results, errors.
+// Runs rse-bench as its users do, at tiny sizes on the CPU: tests the table, the file of results and the
+// errors.
 #include <nlohmann/json.hpp>
 
 #include "tests/program.h"

@@ -1,4 +1,4 @@
-// rse-eval as its users run it, on a run that rse-train made.
+// Runs rse-eval as its users do, on a run that rse-train made.
 #include "tests/data/toy_file.h"
 #include "tests/program.h"
 
