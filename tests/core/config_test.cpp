@@ -68,7 +68,7 @@ TEST(Config, DumpReadsBackToTheSameValues) {
   EXPECT_EQ(dump_config(dump_bound(again)), text);
 }
 
-// What a quote, an escape or a block may hold comes back from a dump as it was.
+// A text that needs quotes, escapes or a block comes back from a dump unchanged.
 TEST(Config, DumpKeepsEveryText) {
   for (const char* text :
        {"''", "'~'", "'null'", "'#'", "'- x'", "\"\\x01\\x7f\\e\"", "\"\\u0085\\u2028\\ufeff\"",
@@ -105,7 +105,7 @@ TEST(Config, RefusesBrokenYaml) {
               ThrowsUserError("f.yaml:2: key 'count' is written twice"));
   EXPECT_THAT([] { read("a: &x 1\nb: *x\n"); }, ThrowsUserError("anchors are not supported"));
   EXPECT_THAT([] { read("count: !!int 3"); }, ThrowsUserError("f.yaml:1: YAML tags are not supported"));
-  EXPECT_NO_THROW(read("count: 3\nname: '7'"));  // quoted is no tag
+  EXPECT_NO_THROW(read("count: 3\nname: '7'"));  // quotes are no tag
   EXPECT_THAT([] { read(std::string("count: 1\n\0", 10)); },
               ThrowsUserError("f.yaml:2: byte 0x00: expected YAML in UTF-8"));
   EXPECT_THAT([] { read("name: \"a\\0\""); }, ThrowsUserError("f.yaml:1: a NUL byte"));

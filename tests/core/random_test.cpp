@@ -12,7 +12,7 @@
 namespace rse {
 namespace {
 
-// Known-answer vectors of the Random123 distribution (philox4x32 10).
+// Known answers of the Random123 distribution for philox4x32 with 10 rounds.
 TEST(Philox, MatchesPublishedVectors) {
   EXPECT_EQ(philox4x32({0, 0, 0, 0}, {0, 0}),
             (std::array<uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
@@ -55,7 +55,7 @@ TEST(Random, MixedKeysDependOnOrder) {
   EXPECT_NE(mix_key(1, "weight"), mix_key(1, "bias"));
 }
 
-// Vectors of the xxHash reference implementation.
+// Known answers of the xxHash reference implementation.
 TEST(Xxh64, MatchesPublishedVectors) {
   EXPECT_EQ(xxh64("", 0), 0xEF46DB3751D8E999ULL);
   EXPECT_EQ(xxh64("a", 1), 0xD24EC4F1A98C6E5BULL);

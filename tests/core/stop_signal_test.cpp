@@ -1,4 +1,4 @@
-// SIGINT and SIGTERM: the first is remembered, the second ends the process.
+// Tests SIGINT and SIGTERM: the first is remembered, the second ends the process.
 #include "core/stop_signal.h"
 
 #include "tests/support.h"
@@ -20,7 +20,7 @@ TEST(StopSignal, RemembersTheFirstAndGivesTheHandlersBack) {
   struct sigaction after {};
   sigaction(SIGTERM, nullptr, &after);
   EXPECT_EQ(after.sa_handler, before.sa_handler);
-  const StopSignal next;  // knows nothing of the one before
+  const StopSignal next;  // does not remember the signal of the first object
   EXPECT_EQ(next.received(), 0);
 }
 
