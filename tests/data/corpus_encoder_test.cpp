@@ -52,7 +52,7 @@ TEST_F(CorpusEncoderTest, DocumentsAreTheirTextsTokensInBoundaries) {
   }
 }
 
-// Documents smaller and larger than a chunk.
+// The documents are smaller and larger than a chunk.
 TEST_F(CorpusEncoderTest, TheFileDoesNotDependOnThreads) {
   const std::string large = toy_text(6, 150000);
   const auto input = write("a.txt", toy_text(4, 50) + "\n" + large + "\n" + toy_text(5, 7));

@@ -85,9 +85,9 @@ TEST_F(CorpusTest, EndlessLinesAreCutBetweenWordsOrCharacters) {
   EXPECT_EQ(joined, euros + "\n");
 }
 
-// Random text in every kind of file, with a buffer's worth of it.
+// Random text, longer than the reader's buffer, comes back from every kind of file.
 TEST_F(CorpusTest, LargeFilesComeBackWhole) {
-  const std::string text = toy_text(2, 200000);  // over a megabyte
+  const std::string text = toy_text(2, 200000);  // more than a megabyte
   EXPECT_EQ(read({write("a.txt", text)})[0], text);
   EXPECT_EQ(read({write("a.txt.zst", zstd_of(text))})[0], text);
 }

@@ -38,7 +38,7 @@ Counts count_draws(const MaskingConfig& config, int64_t tokens,
   return counts;
 }
 
-// Within five standard deviations of a binomial count.
+// Expects `count` within five standard deviations of its binomial mean.
 void expect_binomial(double count, double tries, double probability) {
   EXPECT_NEAR(count, tries * probability, 5 * std::sqrt(tries * probability * (1 - probability)));
 }
@@ -82,7 +82,7 @@ TEST(Masking, SpecialPiecesAreNeverTargets) {
   }
 }
 
-// Each part of the key changes the draws, and they then agree only as often as chance has it.
+// Each part of the key changes the draws. The draws then agree only as often as chance makes them.
 TEST(Masking, EveryPartOfTheKeyMatters) {
   const MaskingConfig config{.probability = 0.5};
   auto agreement = [&](uint64_t seed, uint64_t epoch, uint64_t document) {

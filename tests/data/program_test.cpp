@@ -1,4 +1,4 @@
-// The program rse-data as its users run it.
+// Runs the program rse-data as its users do.
 #include "tests/program.h"
 
 #include <fcntl.h>
@@ -45,7 +45,7 @@ TEST_F(DataProgram, PrepareAndTheStepsAloneMakeTheSameFiles) {
   EXPECT_THAT(info.out, testing::HasSubstr("checksums: right\n"));
 }
 
-// The text comes through a pipe, so the program is known to be in the middle of its file when the signal
+// The text comes through a pipe, so that the program is known to be in the middle of its file when the signal
 // arrives.
 TEST_F(DataProgram, ATerminatedEncodingLeavesNothing) {
   write("toy.model", toy_tokenizer().model());
@@ -60,7 +60,7 @@ TEST_F(DataProgram, ATerminatedEncodingLeavesNothing) {
           "--tokenizer", model.c_str(), "--output", output.c_str(), static_cast<char*>(nullptr));
     _exit(127);
   }
-  const int writer = open(pipe.c_str(), O_WRONLY);  // returns once the program reads
+  const int writer = open(pipe.c_str(), O_WRONLY);  // returns once the program reads the pipe
   ASSERT_GE(writer, 0);
   EXPECT_FALSE(std::filesystem::is_empty(folder_ / "out"));  // the temporary file
   EXPECT_EQ(kill(child, SIGTERM), 0);

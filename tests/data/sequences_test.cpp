@@ -10,7 +10,7 @@
 namespace rse {
 namespace {
 
-// How often each token of the file belongs to a sequence.
+// Returns how many sequences each token of the file belongs to.
 std::vector<int> coverage(const TokenFile& file, const SequenceSet& set) {
   std::vector<int> times(file.tokens());
   for (uint64_t index = 0; index < set.size(); ++index) {
@@ -51,7 +51,7 @@ TEST_F(SequencesTest, DocumentModeStaysInsideDocuments) {
   EXPECT_THAT(lengths, testing::ElementsAre(7, 8, 8, 4, 3, 8, 8, 8, 8));
   const std::vector<int> times = coverage(file, set);
   EXPECT_EQ(std::accumulate(times.begin(), times.end(), 0),
-            62);  // 66 less the 2-token document and the last tail
+            62);  // 66 tokens without the 2-token document and the last tail
   EXPECT_EQ(*std::max_element(times.begin(), times.end()), 1);
 }
 
@@ -82,9 +82,9 @@ TEST_F(SequencesTest, EveryEpochHasEverySequenceOnceInItsOwnOrder) {
   EXPECT_EQ(orders.size(), 6u);
 }
 
-// One token of a batch, by where it stands in the corpus.
+// One token of a batch, found by its place in the corpus.
 struct Seen {
-  int64_t input_id, target_id;  // target_id -1: no target
+  int64_t input_id, target_id;  // target_id is -1 where there is no target
   bool operator==(const Seen&) const = default;
 };
 
@@ -132,7 +132,7 @@ TEST_F(SequencesTest, BatchesHoldTheFilesTokensAndTargets) {
   }
 }
 
-// The stream of sequences is the same however it is cut into batches, over epoch borders too.
+// The stream of sequences is the same however it is cut into batches, across borders of epochs too.
 TEST_F(SequencesTest, BatchShapeDoesNotMatter) {
   const TokenFile& file = make({100, 37, 64});
   const SequenceSet set(file, 16, Packing::kDocument, 1);
@@ -149,7 +149,7 @@ TEST_F(SequencesTest, BatchShapeDoesNotMatter) {
   }
 }
 
-// The same token of the same epoch is masked alike whatever the sequences look like.
+// The same token in the same epoch is masked alike, whatever the lengths of the sequences.
 TEST_F(SequencesTest, MasksDoNotDependOnSequenceLengthOrPacking) {
   const TokenFile& file = make({64, 128, 64});
   auto by_token = [&](const SequenceSet& set, uint64_t epoch) {

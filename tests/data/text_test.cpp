@@ -1,4 +1,4 @@
-// UTF-8, and the segments text is encoded in.
+// Tests UTF-8 checks, and the segments in which text is encoded.
 #include "core/utf8.h"
 #include "data/text_segments.h"
 #include "tests/data/toy_text.h"

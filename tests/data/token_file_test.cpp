@@ -90,7 +90,7 @@ TEST(TokenFile, MissingEmptyAndForeignFiles) {
   EXPECT_THAT([&] { TokenFile(folder / "text.bin"); }, ThrowsUserError("not a token file"));
 }
 
-// Whatever byte is damaged: an error on opening, or from verify() where it is a token's.
+// Whatever byte is damaged, opening the file fails; where the byte belongs to a token, verify() fails.
 TEST(TokenFile, EveryFlippedByteIsFound) {
   TemporaryFolder folder;
   write_toy_file(folder / "a.bin", {5, 0, 3});
@@ -122,7 +122,7 @@ TEST(TokenFile, EveryTruncationAndExtraBytesAreFound) {
   EXPECT_THAT([&] { TokenFile(folder / "bad.bin"); }, ThrowsUserError("1 bytes after its end"));
 }
 
-// Headers with a right checksum and wrong content: what a careless or hostile writer could make.
+// Headers with a right checksum and wrong content, which a careless or hostile writer could make.
 TEST(TokenFile, HeadersThatLieAreRefused) {
   TemporaryFolder folder;
   write_toy_file(folder / "a.bin", {5, 0, 3});
@@ -153,7 +153,7 @@ TEST(TokenFile, HeadersThatLieAreRefused) {
   expect_refused([](Header& h) { h.documents = 2; }, "8 bytes after its end");
 }
 
-// Offsets with a right checksum that do not follow one another.
+// Offsets that have a right checksum but do not follow one another.
 TEST(TokenFile, OffsetsThatLieAreRefused) {
   TemporaryFolder folder;
   write_toy_file(folder / "a.bin", {5, 0, 3});

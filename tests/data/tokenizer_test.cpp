@@ -31,13 +31,13 @@ TEST(Tokenizer, RoundTripsTextUpToWhiteSpace) {
   const Tokenizer tokenizer = toy_tokenizer();
   EXPECT_EQ(tokenizer.decode(tokenizer.encode("kato  miren\nsolva\r\n\n du ")), "kato miren solva du");
   EXPECT_EQ(tokenizer.decode(tokenizer.encode("kato \xE2\x82\xAC \xF0\x9F\x90\x98 \xE6\xBC\xA2")),
-            "kato \xE2\x82\xAC \xF0\x9F\x90\x98 \xE6\xBC\xA2");  // never seen: through bytes
+            "kato \xE2\x82\xAC \xF0\x9F\x90\x98 \xE6\xBC\xA2");  // unknown characters, encoded as bytes
   EXPECT_TRUE(tokenizer.encode("").empty());
   EXPECT_TRUE(tokenizer.encode(" \n\n ").empty());
 }
 
 TEST(Tokenizer, TextCannotSpellSpecialPieces) {
-  // Trained on text full of them, too.
+  // The special pieces stay special even where the training text is full of their names.
   std::string text = toy_text(3, 5000);
   for (int i = 0; i < 300; ++i) text += "kato [MASK] miren [CLS] [SEP] solva [PAD] [UNK][MASK] <unk> </s>\n";
   const Tokenizer trained_on_them(toy_model(text, 345), "toy");
@@ -118,7 +118,7 @@ TEST(Tokenizer, EveryDamageIsFound) {
     EXPECT_THAT([&] { Tokenizer(bad, "x.model"); }, ThrowsUserError("x.model: ")) << "byte " << place;
     EXPECT_THAT([&] { Tokenizer(model.substr(0, place), "x.model"); }, ThrowsUserError("x.model: ")) << place;
   }
-  // The last bytes are the checksum's own; a model without one may have lost anything.
+  // The last bytes are the checksum's own. A model without a checksum may have lost anything.
   for (size_t missing = 1; missing <= 12; ++missing) {
     EXPECT_THAT([&] { Tokenizer(model.substr(0, model.size() - missing), "x.model"); },
                 ThrowsUserError("x.model: "));
@@ -156,7 +156,7 @@ TEST(LineSample, IsBoundedUniformAndInOrder) {
   for (uint64_t seed = 0; seed < rounds; ++seed) {
     LineSample sample(seed, 500);
     for (int i = 0; i < 1000; ++i) {
-      sample.add(fmt::format("{:05}", i));  // five bytes each
+      sample.add(fmt::format("{:05}", i));  // each line has five bytes
       ASSERT_LE(sample.bytes(), 500u);
     }
     EXPECT_EQ(sample.lines_seen(), 1000u);
@@ -165,7 +165,7 @@ TEST(LineSample, IsBoundedUniformAndInOrder) {
     EXPECT_TRUE(std::is_sorted(lines.begin(), lines.end()));
     for (const std::string& line : lines) ++chosen[static_cast<size_t>(std::stoi(line))];
   }
-  // Each line is expected 20 times, and a tenth of the lines 2000 times.
+  // Over all samples each line is expected 20 times, and a hundred lines together 2000 times.
   for (size_t i = 0; i < 1000; i += 100) {
     EXPECT_NEAR(std::accumulate(chosen.begin() + i, chosen.begin() + i + 100, 0.0), 2000, 5 * 45);
   }

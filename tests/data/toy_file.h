@@ -12,7 +12,7 @@
 
 namespace rse {
 
-// Documents of the given lengths; token i of the file is an ordinary piece drawn from (7, i).
+// Writes documents of the given lengths. Token i of the file is an ordinary piece drawn from (7, i).
 inline void write_toy_file(const std::filesystem::path& path, const std::vector<int>& lengths,
                            int64_t vocab_size = 1000) {
   TokenFileWriter writer(path, "toy tokenizer", vocab_size);
@@ -28,7 +28,7 @@ inline void write_toy_file(const std::filesystem::path& path, const std::vector<
   writer.finish();
 }
 
-// A test with one toy file, made anew by make().
+// A test with one toy file, which each call of make() writes anew.
 class ToyFileTest : public testing::Test {
  protected:
   const TokenFile& make(const std::vector<int>& lengths) {

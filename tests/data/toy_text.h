@@ -1,4 +1,4 @@
-// Text made up of invented words, a few of them frequent: enough for a small tokenizer.
+// Text of invented words, some of them frequent, which is enough to train a small tokenizer.
 #pragma once
 
 #include <string>
@@ -9,14 +9,14 @@
 
 namespace rse {
 
-// `words` words, a line feed after every twelve or so.
+// Returns `words` words, with a line feed after every twelve or so.
 inline std::string toy_text(uint64_t seed, int words) {
   const char* syllables[] = {"ka", "to", "mi", "ren", "sol", "va", "du", "pe", "lin", "gor", "sha", "ut"};
   std::string text;
   for (int i = 0; i < words; ++i) {
     const auto bits = random_bits(seed, static_cast<uint64_t>(i));
     const uint32_t kind =
-        uniform_below(bits[0], 40) * uniform_below(bits[1], 40) / 8;  // small kinds are frequent
+        uniform_below(bits[0], 40) * uniform_below(bits[1], 40) / 8;  // small numbers are frequent
     const auto word = random_bits(1, kind);
     for (uint32_t s = 0; s <= word[0] % 3; ++s) text += syllables[word[s + 1] % 12];
     text += uniform_below(bits[2], 12) == 0 ? ".\n" : " ";

@@ -1,4 +1,4 @@
-// Compressed text for corpora.
+// Compresses text for the tests of corpora.
 #pragma once
 
 #include <zstd.h>
