@@ -1,5 +1,5 @@
-// Evaluations of other seeds as one: the same as evaluating them together; what does not belong together is
-// refused.
+// Tests the combination of evaluations of different seeds: it equals an evaluation of all seeds together, and
+// evaluations that do not belong together are refused.
 #include "eval/combine.h"
 
 #include "core/logging.h"
@@ -16,7 +16,7 @@ class CombineTest : public testing::Test {
  protected:
   void SetUp() override { init_logging("error"); }
 
-  // Folder of an evaluation of these seeds.
+  // Evaluates these seeds and returns the folder of the evaluation.
   std::string evaluated(const std::string& seeds, const std::function<void(EvalCommand&)>& change = {}) {
     EvalCommand command = toy_.command();
     command.seeds = seeds;

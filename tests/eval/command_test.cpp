@@ -1,4 +1,4 @@
-// rse-eval as a function: results, selections, errors that leave nothing behind.
+// Tests rse-eval as a function: its results, its selections, and errors that leave nothing behind.
 #include "eval/command.h"
 
 #include <fstream>
@@ -35,7 +35,7 @@ std::vector<std::string> lines_of(const fs::path& path) {
 class EvalCommandTest : public testing::Test {
  protected:
   void SetUp() override { init_logging("error"); }
-  // Runs `change`d flags and returns the rows.
+  // Runs the command after `change` was made to its flags, and returns the rows.
   std::vector<json> rows_with(const std::function<void(EvalCommand&)>& change) {
     EvalCommand command = toy_.command();
     command.output = toy_.toy.path(fmt::format("out{}", ++outputs_)).string();
@@ -68,7 +68,7 @@ TEST_F(EvalCommandTest, WritesARowForEveryReplicaLengthAttentionAndDocument) {
   const auto rows = result_lines(folder);
   ASSERT_EQ(rows.size(), static_cast<size_t>(3 * 2 * 6 * kToyDocuments));
   EXPECT_EQ(rows.front()["arm"], "learned");
-  EXPECT_EQ(rows.front()["seed"], 3);  // the run's order
+  EXPECT_EQ(rows.front()["seed"], 3);  // arms and seeds come in the order of the run
   EXPECT_EQ(rows.back()["arm"], "rse");
   EXPECT_EQ(rows.back()["seed"], 1);
   std::map<std::string, int> replicas;
@@ -89,7 +89,7 @@ TEST_F(EvalCommandTest, WritesARowForEveryReplicaLengthAttentionAndDocument) {
   EXPECT_EQ(table[0], "arm,seed,length,attention,attention_window,document,targets,nll,nll_difference");
   EXPECT_THAT(table[1], testing::StartsWith("learned,3,32,full,0,0,"));
 
-  // Every row can be made again from the losses saved.
+  // Every row can be computed again from the losses that were saved.
   const auto saved = read_safetensors(folder / "targets.safetensors").tensors;
   EXPECT_TRUE(torch::equal(saved.at("lengths"), torch::tensor({32, 64, 128, 32, 64, 128}, torch::kInt64)));
   EXPECT_TRUE(
@@ -124,7 +124,7 @@ TEST_F(EvalCommandTest, EvaluationJsonSaysWhatWasDone) {
   EXPECT_EQ(all["replicas"].size(), 6u);
   ASSERT_EQ(all["costs"].size(), 3u);
   EXPECT_GT(all["costs"][0]["step_ms_median"], 0.0);  // from the run's summary.json
-  ASSERT_EQ(all["decay"].size(), 2u);                 // of RSE's replicas
+  ASSERT_EQ(all["decay"].size(), 2u);                 // of the replicas of RSE
   EXPECT_EQ(all["decay"][0]["lambda"].size(), 2u);
   EXPECT_EQ(all["configuration"], read_file(toy_.checkpoint() / "config.yaml"));
 }
@@ -153,7 +153,7 @@ TEST_F(EvalCommandTest, MeasuresTheWeightsThatWereTrained) {
 }
 
 TEST_F(EvalCommandTest, SelectsArmsSeedsStepsAndTargets) {
-  const auto total = [](const std::vector<json>& rows) {  // targets of the first setting
+  const auto total = [](const std::vector<json>& rows) {  // targets at the first length
     int64_t targets = 0;
     for (const json& row : rows) {
       if (row["length"] == rows[0]["length"] && row["attention"] == "full")
@@ -167,7 +167,7 @@ TEST_F(EvalCommandTest, SelectsArmsSeedsStepsAndTargets) {
     EXPECT_TRUE(row["arm"] == "rse" && row["seed"] == 1 && row["attention"] == "full");
 
   const auto both = rows_with([](EvalCommand& c) { c.arms = "rse,rope", c.seeds = "1", c.control = false; });
-  EXPECT_EQ(both.front()["arm"], "rope");  // the run's order
+  EXPECT_EQ(both.front()["arm"], "rope");  // in the order of the run
   EXPECT_EQ(std::vector<json>(both.begin() + 3 * kToyDocuments, both.end()), one);
 
   const auto earlier =
@@ -197,7 +197,7 @@ TEST_F(EvalCommandTest, TheTrainedLengthIsAlwaysAmongTheLengths) {
   };
   EXPECT_EQ(lengths("128,64"), (std::set<int64_t>{32, 64, 128}));
   EXPECT_EQ(lengths(std::nullopt), (std::set<int64_t>{32, 64, 128, 256}));
-  write_toy_corpus(toy_.data(), 13, 3, 140);  // too short for 256
+  write_toy_corpus(toy_.data(), 13, 3, 140);  // too short for length 256
   EXPECT_EQ(lengths(std::nullopt), (std::set<int64_t>{32, 64, 128}));
 }
 

@@ -1,4 +1,5 @@
-// Evaluation at several lengths: what stays the same, and what toy models with known context must show.
+// Tests evaluation at several lengths: what must stay the same, and what toy models with known context must
+// show.
 #include "eval/length_protocol.h"
 
 #include <numeric>
@@ -88,7 +89,7 @@ TEST_F(LengthProtocolTest, AModelOfNearContextDiffersOnlyAtEdges) {
     for (size_t i = 0; i < offsets.size(); ++i) {
       const double difference = double(losses[l].nll[i]) - double(base.nll[i]);
       all += difference;
-      // An edge of a long window is one of a short window, too.
+      // Every edge of a long window is also an edge of a short window.
       const bool cut = edge_distance(offsets[i], base.length) < kReach &&
                        edge_distance(offsets[i], losses[l].length) != edge_distance(offsets[i], base.length);
       if (cut) edges += difference;
@@ -100,7 +101,7 @@ TEST_F(LengthProtocolTest, AModelOfNearContextDiffersOnlyAtEdges) {
     EXPECT_GT(moved, 10);
     EXPECT_NE(edges, 0.0);
     EXPECT_EQ(all, edges);
-    // The control has the same edges and more than this model can see: it explains everything.
+    // The control has the same edges and sees more than this model can, so it explains the whole change.
     EXPECT_EQ(losses[3 + l].attention_window, 32);
     EXPECT_EQ(losses[3 + l].nll, losses[l].nll);
   }
@@ -153,7 +154,7 @@ TEST_F(LengthProtocolTest, MaxTargetsTakesTheFewestPiecesAndExactlyThatMany) {
         const bool enough = LengthProtocol(*file_, fewer).places().size() >= wanted;
         EXPECT_EQ(enough, pieces == protocol.set().size()) << pieces;
       }
-      // The draw is fixed: lengths and control have no part in it.
+      // The draw of targets does not depend on the lengths or the control.
       ProtocolConfig other = few;
       other.lengths = {128};
       other.control_window = 0;
@@ -169,7 +170,7 @@ TEST_F(LengthProtocolTest, ThinnedTargetsHaveTheLossesTheyHaveAmongAll) {
   ProtocolConfig few = config();
   few.max_pieces = 5;
   const LengthProtocol all(*file_, few);
-  few.max_targets = all.places().size() - 10;  // so all five pieces
+  few.max_targets = all.places().size() - 10;  // needs all five pieces
   const LengthProtocol thinned(*file_, few);
   ASSERT_EQ(thinned.set().size(), 5);
   const auto place = [](const LengthProtocol& protocol, size_t i) {
@@ -196,7 +197,7 @@ TEST_F(LengthProtocolTest, LengthsBeyondALearnedTableFollowItsRule) {
     model.position.keys<LearnedPositionConfig>().beyond = beyond;
     by_rule.push_back(protocol.measure(evaluator_of(small_encoder(model)), {}));
   }
-  EXPECT_EQ(by_rule[0][0].nll, by_rule[1][0].nll);  // the table has all rows
+  EXPECT_EQ(by_rule[0][0].nll, by_rule[1][0].nll);  // the table has all rows that the first length needs
   EXPECT_EQ(by_rule[0][0].nll, by_rule[2][0].nll);
   EXPECT_NE(by_rule[0][1].nll, by_rule[1][1].nll);
   EXPECT_NE(by_rule[1][1].nll, by_rule[2][1].nll);

@@ -1,4 +1,4 @@
-// Effects of known size and reach, through the length protocol and the analysis together.
+// Sends effects of known size and reach through the length protocol and the analysis together.
 #include <algorithm>
 
 #include "analysis/analysis.h"
@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t kVocabulary = 40;
 constexpr int64_t kTrained = 32;
 
-// Documents in which every other token, drawn, repeats the one `distance` before it.
+// Writes documents in which half of the tokens, drawn at random, repeat the token `distance` before them.
 void write_repeating_file(const std::filesystem::path& path, int64_t distance) {
   TokenFileWriter writer(path, "toy tokenizer", kVocabulary);
   for (uint64_t document = 0; document < 12; ++document) {
@@ -43,7 +43,7 @@ Analysis analysis_of(const TokenFile& file, const Evaluator& model) {
 class PlantedEffect : public testing::TestWithParam<int64_t> {};
 
 TEST_P(PlantedEffect, IsFoundAtLongerLengthsAndVanishesUnderTheControl) {
-  const int64_t distance = GetParam();  // beyond half the trained length, at most twice the trained length
+  const int64_t distance = GetParam();  // beyond half the trained length, at most twice of it
   TemporaryFolder folder;
   write_repeating_file(folder / "a.bin", distance);
   const Analysis analysis = analysis_of(TokenFile(folder / "a.bin"), far_model(kVocabulary, distance));
@@ -73,7 +73,7 @@ TEST(PlantedEffect, OfNearContextAloneIsAllInTheControl) {
       analysis_of(TokenFile(folder / "a.bin"), near_model(kVocabulary, kTrained / 2 - 1));
   for (const int64_t length : {2 * kTrained, 4 * kTrained, 8 * kTrained}) {
     const LengthResult* full = analysis.replicas.at(0).at(length, false);
-    EXPECT_LT(full->difference->interval->high, 0.0) << length;  // fewer targets near an edge
+    EXPECT_LT(full->difference->interval->high, 0.0) << length;  // because fewer targets are near an edge
     EXPECT_EQ(full->over_control->mean, 0.0);
     EXPECT_EQ(full->over_control->interval->low, 0.0);
     EXPECT_EQ(full->over_control->interval->high, 0.0);

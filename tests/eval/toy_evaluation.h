@@ -1,4 +1,5 @@
-// A tiny trained run with three arms and two seeds, and held-out text long enough for several lengths.
+// A tiny trained run with three arms and two seeds, and held-out text that is long enough for several
+// lengths.
 #pragma once
 
 #include <filesystem>
@@ -12,11 +13,11 @@
 
 namespace rse {
 
-inline constexpr int64_t kToyDocuments = 5;  // of the held-out text, 300 tokens each
+inline constexpr int64_t kToyDocuments = 5;  // documents in the held-out text, 300 tokens each
 
 class ToyEvaluation {
  public:
-  // Trained to step 4 (seq_len 32), with a checkpoint at step 2, too; the run folder is run().
+  // The run is trained to step 4 (seq_len 32) and has a checkpoint at step 2, too. run() is its folder.
   ToyEvaluation() {
     const RunConfig config = toy.config(
         "arms:\n"
@@ -33,7 +34,7 @@ class ToyEvaluation {
   std::filesystem::path data() const { return toy.path("test.bin"); }
   std::filesystem::path checkpoint() const { return run() / "checkpoints" / "step-4"; }
 
-  // Lengths 32 to 128, no report.
+  // Returns a command for the lengths 32 to 128 that draws no report.
   EvalCommand command() const {
     EvalCommand command;
     command.run = run().string();
@@ -45,7 +46,7 @@ class ToyEvaluation {
     return command;
   }
 
-  // Everything under the toy folder, hidden files included.
+  // Lists everything under the toy folder, hidden files included.
   std::set<std::string> files() const {
     std::set<std::string> all;
     for (const auto& entry : std::filesystem::recursive_directory_iterator(toy.path(""))) {

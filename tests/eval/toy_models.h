@@ -1,4 +1,4 @@
-// Models whose context is known, for tests of what an evaluation sees.
+// Models whose context is known, for tests of what an evaluation measures.
 #pragma once
 
 #include <torch/torch.h>
@@ -11,9 +11,9 @@
 
 namespace rse {
 
-// Adds `vote(distance)` to the logit of every token that the target may see: inside its sequence, inside the
-// attention window, not itself. distance: of the token seen from the target, positive after it. Votes are
-// added in order of position, so equal contexts give equal bits.
+// Adds `vote(distance)` to the logit of every token that the target may see: every other token of its
+// sequence inside the attention window. distance is the place of the token seen relative to the target,
+// positive after it. Votes are added in order of position, so that equal contexts give equal bits.
 inline Evaluator voting_model(int64_t vocabulary, std::function<float(int64_t)> vote, int64_t farthest) {
   return [=](const torch::Tensor& input_ids, const SequenceLayout& layout, const torch::Tensor& targets) {
     torch::Tensor logits = torch::zeros({targets.numel(), vocabulary});
@@ -35,13 +35,13 @@ inline Evaluator voting_model(int64_t vocabulary, std::function<float(int64_t)> 
   };
 }
 
-// Sees `reach` tokens to either side, near ones more.
+// This model sees `reach` tokens on either side, and near tokens count more.
 inline Evaluator near_model(int64_t vocabulary, int64_t reach) {
   return voting_model(
       vocabulary, [](int64_t d) { return 1.0f / static_cast<float>(1 + std::abs(d)); }, reach);
 }
 
-// Knows one thing: what stands `distance` tokens before the target may stand here again.
+// This model knows one thing: the token `distance` before the target may stand here again.
 inline Evaluator far_model(int64_t vocabulary, int64_t distance) {
   return voting_model(
       vocabulary, [=](int64_t d) { return d == -distance ? 3.0f : 0.0f; }, distance);

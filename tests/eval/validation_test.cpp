@@ -75,7 +75,7 @@ TEST_F(Validation, IsTheMeanOverTargets) {
 
 TEST_F(Validation, TouchesNoGradientAndNoGenerator) {
   ModelConfig config = small_config("rse");
-  config.dropout = 0.5;  // not in evaluation
+  config.dropout = 0.5;  // evaluation must not apply it
   Encoder encoder = small_encoder(config);
   const EvaluationSet set(*file_, 16, 0);
   torch::manual_seed(1);
