@@ -1,5 +1,5 @@
-// The C++ half of safetensors_peer.py: "write FILE" writes tensors that the script knows, "check FILE"
-// expects the same in a file that Python's safetensors package wrote.
+// The C++ half of safetensors_peer.py. "write FILE" writes tensors that the script knows; "check FILE"
+// expects the same tensors in a file that Python's safetensors package wrote.
 #include <fmt/format.h>
 
 #include <string>

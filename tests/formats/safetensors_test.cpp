@@ -1,4 +1,4 @@
-// Safetensors files: round trips, and files that are damaged.
+// Tests safetensors files: round trips, and files that are damaged.
 #include "formats/safetensors.h"
 
 #include <cmath>
@@ -9,7 +9,7 @@
 namespace rse {
 namespace {
 
-// A safetensors file with the given header text and data bytes.
+// Writes a safetensors file with the given header text and data bytes.
 void write_raw(const std::filesystem::path& path, const std::string& header, size_t data_bytes) {
   std::ofstream file(path, std::ios::binary);
   const uint64_t length = header.size();

@@ -1,4 +1,4 @@
-// TensorBoard event files, read back by an independent reader.
+// Tests TensorBoard event files with an independent reader.
 #include "formats/tensorboard.h"
 
 #include <cstring>
@@ -10,11 +10,11 @@
 namespace rse {
 namespace {
 
-// An independent reader of the wire format: only what the test needs.
+// An independent reader of the wire format, which reads only what the test needs.
 struct Field {
   int number = 0;
   uint64_t varint = 0;
-  std::string bytes;  // of fixed and length-delimited fields
+  std::string bytes;  // content of a fixed or length-delimited field
 };
 
 uint64_t take_varint(const std::string& data, size_t& at) {
@@ -52,7 +52,7 @@ std::string field_bytes(const std::string& message, int number) {
   return "";
 }
 
-// The events of a TFRecord file; fails the test where framing or a checksum is wrong.
+// Returns the events of a TFRecord file, and fails the test where the framing or a checksum is wrong.
 std::vector<std::string> read_records(const std::filesystem::path& path) {
   const std::string data = read_file(path);
   std::vector<std::string> events;
@@ -71,7 +71,7 @@ std::vector<std::string> read_records(const std::filesystem::path& path) {
 }
 
 TEST(TensorBoard, ChecksumMatchesPublishedVectors) {
-  // RFC 3720, appendix B.4.
+  // The vectors are those of RFC 3720, appendix B.4.
   const std::string zeros(32, '\0'), ones(32, '\xff');
   EXPECT_EQ(crc32c(zeros.data(), 32), 0x8a9136aau);
   EXPECT_EQ(crc32c(ones.data(), 32), 0x62a8ab43u);
@@ -107,8 +107,8 @@ TEST(TensorBoard, EventsParseBack) {
   }
 }
 
-// TensorBoard drops events of earlier files from the step of a SessionLog START on, and reads files in the
-// order of their names.
+// TensorBoard reads files in the order of their names. From a SessionLog START on it drops the events of
+// earlier files that have the same or a later step.
 TEST(TensorBoard, AFileOfARunThatGoesOnBeginsWithItsFirstStep) {
   const TemporaryFolder folder;
   const EventFile first(folder / "rse.seed1", 1);
