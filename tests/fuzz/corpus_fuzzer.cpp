@@ -1,6 +1,6 @@
-// Corpora: every document that comes back is text, and of a plain text file none of it is lost.
+// Fuzzes corpora: every document that is read is valid text, and none of a plain text file is lost.
 //
-// Input: a byte of flags, then the file.
+// The input is a byte of flags, followed by the file.
 #include <array>
 
 #include "core/utf8.h"
@@ -11,9 +11,9 @@
 namespace rse {
 namespace {
 
-enum Flag { kJson = 1, kCompressed = 2, kCompressHere = 4, kBlankLines = 8 };  // bits 4 and 5: a length
+enum Flag { kJson = 1, kCompressed = 2, kCompressHere = 4, kBlankLines = 8 };  // bits 4 and 5 choose a length
 
-// What a text file with this content comes back as, all documents together.
+// Returns all documents of a text file with this content together, as they must come back.
 std::string expected_text(std::string content) {
   if (content.starts_with("\xEF\xBB\xBF")) content.erase(0, 3);
   if (!content.empty() && content.back() != '\n') content += '\n';
@@ -25,7 +25,7 @@ std::string expected_text(std::string content) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace rse;
-  constexpr size_t kEnough = size_t{1} << 20;  // a few bytes of zstd can stand for gigabytes
+  constexpr size_t kEnough = size_t{1} << 20;  // because a few bytes of zstd can stand for gigabytes
   if (size == 0) return 0;
   const int flags = data[0];
   const std::string content(reinterpret_cast<const char*>(data) + 1, size - 1);
@@ -47,7 +47,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (reader.skipped() > 0) all.clear();  // blank documents are left out
   });
   if (good && whole && !all.empty() && (flags & (kJson | kBlankLines)) == 0) {
-    // A last line that was cut where the file ends gets no line feed.
+    // A last line that was cut at the end of the file gets no line feed.
     if (all.back() != '\n') all += '\n';
     FUZZ_EXPECT(all == expected_text(content));
   }

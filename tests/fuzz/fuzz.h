@@ -23,8 +23,8 @@ namespace rse {
     }                                                                                \
   } while (false)
 
-// The input as a file, for readers that take a path: in TMPDIR, under a name of this process, removed at its
-// end.
+// Holds the input as a file, for readers that take a path. The file lies in TMPDIR, its name contains the
+// process's number, and it is removed when the process ends.
 class FuzzFile {
  public:
   explicit FuzzFile(const std::string& ending)
@@ -42,7 +42,7 @@ class FuzzFile {
   std::filesystem::path path_;
 };
 
-// Calls `read`; true where it accepted its input.
+// Calls `read`, and returns true where it accepted its input.
 template <typename Read>
 bool accepted(const Read& read) {
   try {

@@ -1,4 +1,4 @@
-// make_fuzz_seeds FOLDER: small right inputs for every fuzz target, under FOLDER/TARGET.
+// make_fuzz_seeds FOLDER writes small valid inputs for every fuzz target to FOLDER/TARGET.
 #include <zstd.h>
 
 #include <cstring>

@@ -1,6 +1,7 @@
-// safetensors headers: what is accepted has its tensors side by side inside the file.
+// Fuzzes safetensors headers: the tensors of an accepted file lie side by side inside the file.
 //
-// Input: a byte of flags, then the file. With flag 1 the header's length is brought into the file first.
+// The input is a byte of flags, followed by the file. With flag 1 the header's length is made to fit the file
+// first.
 #include <cstring>
 
 #include "formats/safetensors_header.h"

@@ -1,7 +1,8 @@
-// Token files: whatever the bytes, every accessor returns tokens inside the vocabulary or throws a UserError.
+// Fuzzes token files: whatever the bytes, every accessor returns tokens of the vocabulary or throws a
+// UserError.
 //
-// Input: a byte of flags, then the file. The flags choose which checksums are made right first, so that
-// damage gets past them.
+// The input is a byte of flags, followed by the file. The flags choose which checksums are made right first,
+// so that damage gets past them.
 #include <algorithm>
 #include <cstring>
 
@@ -18,7 +19,7 @@ using token_file_format::Header;
 
 enum Flag { kRepairHeader = 1, kRepairTokenizer = 2, kRepairTokens = 4, kRepairOffsets = 8, kVerify = 16 };
 
-// The hash of file[begin, begin + bytes) where that lies inside.
+// Sets `checksum` to the hash of file[begin, begin + bytes) where that range lies inside the file.
 void repair(std::string_view file, uint64_t begin, uint64_t bytes, uint64_t& checksum) {
   if (begin <= file.size() && bytes <= file.size() - begin) checksum = xxh64(file.data() + begin, bytes);
 }

@@ -1,7 +1,7 @@
-// Configurations: what is accepted can be dumped and read again to the same tree, and binds to typed settings
-// or is refused.
+// Fuzzes configurations: an accepted one can be dumped and read again to the same tree, and it binds to typed
+// settings or is refused.
 //
-// Input: YAML text; a last line that begins with "--set " is an assignment to it.
+// The input is YAML text. A last line that begins with "--set " is an assignment to it.
 #include "core/config_binder.h"
 #include "core/config_tree.h"
 #include "data/masking.h"
@@ -23,7 +23,7 @@ struct Inner {
   }
 };
 
-// A field of every kind, under the names that the shipped configurations use.
+// One field of every kind, under the names that the shipped configurations use.
 struct Settings {
   bool deterministic = false;
   int64_t steps = 1;
@@ -64,7 +64,7 @@ void read_tree(ConfigNode tree, const std::string& assignment) {
   ConfigNode again;
   FUZZ_EXPECT(accepted([&] { again = parse_config(text, "again.yaml"); }));
   if (text.find("\xEF\xBF\xBD") != std::string::npos)
-    return;  // yaml-cpp's mark for what may not be in YAML, U+FFFF say
+    return;  // yaml-cpp's mark for what YAML may not hold, such as U+FFFF
   FUZZ_EXPECT(same(tree, again));
   merge_config(again, tree);
   FUZZ_EXPECT(same(tree, again));
