@@ -1,4 +1,4 @@
-// Attention restricted to a window, in softmax attention and in RSE.
+// Tests attention restricted to a window, in softmax attention and in RSE.
 #include "nn/softmax_attention.h"
 #include "nn/windowed_attention.h"
 #include "tests/nn/small_model.h"
@@ -15,7 +15,7 @@ torch::Tensor normals(std::vector<int64_t> shape, int64_t seed) {
   return torch::randn(shape, torch::kFloat64);
 }
 
-// Dense softmax with a band as its mask, sequence by sequence.
+// Dense softmax attention with a band as its mask, one sequence at a time.
 torch::Tensor banded_softmax(const std::vector<torch::Tensor>& qkv, const SequenceLayout& layout) {
   std::vector<torch::Tensor> rows;
   for (int64_t s = 0; s < layout.sequences(); ++s) {
@@ -36,7 +36,7 @@ TEST(AttentionWindow, SoftmaxIsTheDenseOneUnderABand) {
   for (const std::vector<int32_t>& borders : kBorders) {
     for (const int64_t window : {1, 2, 7, 64, 100, 1000}) {
       const SequenceLayout layout = make_layout(borders, torch::kCPU, window);
-      // As the encoder passes them: views into one projection.
+      // The encoder passes views into one projection, and so does this test.
       const torch::Tensor fused = normals({layout.total(), 3, 2, 8}, 1).requires_grad_();
       const torch::Tensor weight = normals({layout.total(), 2, 8}, 2);
       const auto parts = fused.unbind(1);
@@ -132,7 +132,7 @@ TEST(AttentionWindow, RseIsTheReferenceWithThatWindow) {
 }
 
 TEST(AttentionWindow, TokensBeyondTheWindowHaveNoInfluence) {
-  // One layer sees distances below the window, two layers twice as far.
+  // One layer sees distances below the window, and two layers see twice as far.
   const int64_t window = 5, length = 60, changed = 30;
   const SequenceLayout layout = make_layout({0, static_cast<int32_t>(length)}, torch::kCPU, window);
   torch::Tensor ids = token_ids(length, 1);

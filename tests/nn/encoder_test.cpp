@@ -34,7 +34,8 @@ TEST_P(EveryMethod, GivesLogitsOfTheTargetsOnly) {
 TEST_P(EveryMethod, PackedSequencesAreAsIfAlone) {
   Encoder encoder = small_encoder(small_config(GetParam()), 3, torch::kFloat64);
   torch::NoGradGuard no_grad;
-  // Ragged with equal lengths among them, empty sequences, one token; then equal lengths throughout.
+  // The first borders are ragged, with repeated lengths, empty sequences and a sequence of one token; the
+  // second ones have equal lengths throughout.
   for (const std::vector<int32_t>& borders :
        {std::vector<int32_t>{0, 7, 7, 8, 19, 26, 26}, std::vector<int32_t>{0, 8, 16, 24}}) {
     const torch::Tensor ids = token_ids(borders.back(), 5);
@@ -53,7 +54,8 @@ TEST_P(EveryMethod, OnlyNoneIsBlindToOrder) {
   torch::NoGradGuard no_grad;
   const torch::Tensor ids = token_ids(12, 6);
   const torch::Tensor backwards = all_logits(encoder, ids.flip(0), {0, 12}).flip(0);
-  // RSE is symmetric: reversal alone would not show. A rotation of the order does.
+  // RSE is symmetric, so that reversing the tokens alone would not show that it sees order. Rolling them
+  // does.
   const torch::Tensor rolled = all_logits(encoder, ids.roll(3, 0), {0, 12}).roll(-3, 0);
   const torch::Tensor straight = all_logits(encoder, ids, {0, 12});
   const double moved =
@@ -82,7 +84,8 @@ TEST_P(EveryMethod, LearnsATinyBatch) {
     last = loss.item<double>();
     if (step == 0) first = last;
   }
-  // Without positions the masked tokens of one sequence are alike, and their targets cannot be told apart.
+  // Without positions the masked tokens of one sequence look the same, and their targets cannot be told
+  // apart.
   EXPECT_LT(last, (GetParam() == "none" ? 0.5 : 0.1) * first);
 }
 
@@ -125,7 +128,7 @@ TEST(Encoder, HeadIsTiedToTheEmbedding) {
       encoder(ids, make_layout({0, 6}, torch::kCPU), torch::tensor({1}, torch::kInt64), std::nullopt);
   masked_lm_nll(logits, wanted).sum().backward();
   const torch::Tensor gradient = encoder->named_parameters()["embedding.weight"].grad();
-  EXPECT_GT(gradient[7].abs().max().item<double>(), 0.0);  // never an input: through the decoder alone
+  EXPECT_GT(gradient[7].abs().max().item<double>(), 0.0);  // never an input: only the decoder uses it
   int64_t vocabulary_sized = 0;
   for (const auto& item : encoder->named_parameters()) vocabulary_sized += item.value().size(0) == 40;
   EXPECT_EQ(vocabulary_sized, 2);  // the embedding and the head's bias
@@ -141,7 +144,7 @@ TEST(Encoder, SequenceBeyondTheLearnedTableIsAUserError) {
       ThrowsUserError("max_positions: '24': expected at least 25"));
 }
 
-// The layer written out from the named parameters, for method `none` and one sequence.
+// Computes the logits from the named parameters, for method `none` and one sequence.
 torch::Tensor written_out(Encoder& encoder, const torch::Tensor& ids) {
   const ModelConfig& config = encoder->config();
   const auto parameters = encoder->named_parameters();
@@ -194,7 +197,7 @@ TEST(Encoder, IsTheFormulaForEveryNormAndActivation) {
       config.head = norm == NormPlacement::kPre ? HeadKind::kTransform : HeadKind::kTied;
       Encoder encoder = small_encoder(config, 11, torch::kFloat64);
       for (auto& parameter : encoder->parameters())
-        parameter.add_(0.05);  // biases and norm weights count too
+        parameter.add_(0.05);  // so that biases and norm weights matter
       const torch::Tensor ids = token_ids(9, 2);
       EXPECT_LT(largest_difference(all_logits(encoder, ids, {0, 9}), written_out(encoder, ids)), 1e-10);
       EXPECT_EQ(encoder->named_parameters().contains("final_norm.weight"), norm == NormPlacement::kPre);

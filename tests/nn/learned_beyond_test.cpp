@@ -1,4 +1,4 @@
-// Learned positions on sequences longer than their table.
+// Tests learned positions on sequences that are longer than their table.
 #include "nn/position/learned.h"
 #include "nn/position/position_method.h"
 #include "tests/nn/small_model.h"
@@ -7,7 +7,7 @@
 namespace rse {
 namespace {
 
-constexpr int64_t kRows = 24;  // of small_config
+constexpr int64_t kRows = 24;  // max_positions of small_config
 
 std::shared_ptr<PositionMethod> method_with(BeyondTable beyond) {
   ModelConfig config = small_config("learned");
@@ -17,12 +17,12 @@ std::shared_ptr<PositionMethod> method_with(BeyondTable beyond) {
   return method;
 }
 
-// What `method` adds to the tokens of `layout`.
+// Returns what `method` adds to the tokens of `layout`.
 torch::Tensor added(PositionMethod& method, const SequenceLayout& layout) {
   return method.embed(torch::zeros({layout.total(), 32}), layout);
 }
 
-// Row `place` of the table, linear between rows.
+// Returns row `place` of the table, interpolated linearly between rows.
 torch::Tensor row_at(const torch::Tensor& table, double place) {
   const auto below = static_cast<int64_t>(std::floor(place));
   const double share = place - static_cast<double>(below);
@@ -74,7 +74,7 @@ TEST(LearnedBeyond, EachRuleGivesItsRows) {
         for (int64_t p = 0; p < length; ++p) {
           const torch::Tensor expected = row_at(table, place(p, length)), row = rows[layout.borders[s] + p];
           if (length <= kRows) {
-            EXPECT_TRUE(torch::equal(row, expected)) << p;  // as they are
+            EXPECT_TRUE(torch::equal(row, expected)) << p;  // the rows themselves
           } else {
             EXPECT_LT(largest_difference(row, expected), 1e-6) << p << " of " << length;
           }
@@ -88,7 +88,7 @@ TEST(LearnedBeyond, GradientReachesTheTable) {
   for (const BeyondTable beyond : {BeyondTable::kClamp, BeyondTable::kTile, BeyondTable::kInterpolate}) {
     const auto method = method_with(beyond);
     added(*method, make_layout({0, 60, 100}, torch::kCPU)).sum().backward();
-    // Every token gives one row's worth, however it is shared out.
+    // Each token contributes 1 per column, however its gradient is divided between rows.
     EXPECT_NEAR(method->named_parameters()["table"].grad().sum().item<double>(), 100 * 32, 1e-2);
   }
 }

@@ -59,7 +59,7 @@ attention: {backend: reference, deterministic: true}
   EXPECT_EQ(read(""), ModelConfig());
 }
 
-// A dump is compared with older ones when a run is resumed: keys stay where they are.
+// When a run is resumed, its dump is compared with an older one, so the keys must keep their order.
 TEST(ModelConfig, DumpsPositionKeysInTheListsOrder) {
   const ConfigNode dumped = dump_bound(ModelConfig());
   std::vector<std::string> keys;

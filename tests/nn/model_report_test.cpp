@@ -13,7 +13,7 @@ std::map<std::string, int64_t> groups_of(const ModelReport& report) {
 }
 
 TEST(ModelReport, CountsByHand) {
-  // vocab 40, width 32, heads 2, ffn 48, 2 layers.
+  // The vocabulary has 40 pieces, the width is 32, and there are 2 layers with 2 heads and ffn_width 48.
   const std::map<std::string, int64_t> shared = {
       {"embedding", 40 * 32},
       {"attention", 2 * 4 * 32 * 32},
@@ -35,14 +35,15 @@ TEST(ModelReport, CountsByHand) {
     EXPECT_EQ(report.position_parameters,
               total - (1280 + 8192 + 6144 + 1024 + shared.at("norms and biases")));
     EXPECT_EQ(report.state_bytes, 16 * total);
-    // Layers: 8 width^2 + 4 width ffn + 4 seq width; head: 2 width^2 + 2 width vocab.
+    // FLOPs of a layer: 8 width^2 + 4 width ffn_width + 4 seq_len width; of the head: 2 width^2 + 2 width
+    // vocabulary.
     const double forward =
         2 * (8.0 * 1024 + 4.0 * 32 * 48 + 4.0 * 10 * 32) + 0.2 * (2.0 * 1024 + 2.0 * 32 * 40);
     EXPECT_NEAR(report.flop_per_token, 3 * forward, 1e-6);
     EXPECT_EQ(report.position_parameters, config.position.active().parameters(config));
     EXPECT_EQ(config.position.active().has_decay(), expected.contains("decay"));
     const bool rotates = method == "rope" || method == "rope_decay" || method == "rse";
-    EXPECT_EQ(report.table_bytes, rotates ? 2 * 10 * 8 * 4 : 0);  // cos and sin, 10 positions, 8 pairs
+    EXPECT_EQ(report.table_bytes, rotates ? 2 * 10 * 8 * 4 : 0);  // cos and sin of 10 positions and 8 pairs
     EXPECT_THAT(report.flop_formula, testing::HasSubstr("2 layers"));
     config.head = HeadKind::kTied;
     const ModelReport tied = report_model(*small_encoder(config), {10, 100, 0.2, false});

@@ -14,7 +14,7 @@ torch::Tensor normals(std::vector<int64_t> shape, int64_t seed) {
   return torch::randn(shape, torch::kFloat64);
 }
 
-// Softmax attention sequence by sequence, head by head.
+// Softmax attention, one sequence and one head at a time.
 torch::Tensor naive_softmax(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
                             const std::vector<int64_t>& borders) {
   std::vector<torch::Tensor> rows;
@@ -32,7 +32,7 @@ TEST(SoftmaxAttention, RaggedValuesAndGradients) {
   for (const std::vector<int32_t>& borders :
        {std::vector<int32_t>{0, 5, 5, 9, 14, 15}, std::vector<int32_t>{0, 5, 10, 15}}) {
     const SequenceLayout layout = make_layout(borders, torch::kCPU);
-    // As the encoder passes them: views into one projection.
+    // The encoder passes views into one projection, and so does this test.
     const torch::Tensor fused = normals({15, 3, 2, 8}, 1).requires_grad_();
     const torch::Tensor weight = normals({15, 2, 8}, 2);
     const auto parts = fused.unbind(1);
@@ -89,7 +89,7 @@ TEST(Rotary, RotatesBfloat16InFloat32) {
   const torch::Tensor rotated = rotate(x, layout, 1e4);
   EXPECT_EQ(rotated.scalar_type(), torch::kBFloat16);
   const torch::Tensor exact = rotate(x.to(torch::kFloat64), layout, 1e4);
-  // One rounding of the result to 8 significant bits: a relative error of 2^-8 at most.
+  // The result is rounded once to 8 significant bits, so its relative error is at most 2^-8.
   EXPECT_TRUE(
       ((rotated.to(torch::kFloat64) - exact).abs() <= exact.abs() * 0x1.02p-8 + 1e-5).all().item<bool>());
 }
@@ -172,7 +172,7 @@ TEST(RsePosition, EachLayerUsesItsDecay) {
   }
 }
 
-// From the unconstrained parameter through softplus and every layer's attention to a loss, and back.
+// The gradient goes from a loss through every layer's attention and softplus to the unconstrained parameter.
 TEST(RsePosition, DecayGradientIsThatOfCentralDifferences) {
   constexpr double kStep = 1e-5;
   const SequenceLayout layout = make_layout({0, 4, 13}, torch::kCPU);

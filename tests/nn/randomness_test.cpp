@@ -1,4 +1,4 @@
-// Initial values, dropout masks, and the loss.
+// Tests initial values, dropout masks, and the loss.
 #include "nn/dropout.h"
 #include "nn/initialization.h"
 #include "nn/mlm_loss.h"
@@ -56,7 +56,8 @@ TEST(Initialization, NormalsAreNormal) {
   EXPECT_NEAR(x.mean().item<double>(), 0.0, 0.015);
   EXPECT_NEAR(x.std().item<double>(), 2.0, 0.01);
   EXPECT_NEAR((x / 2).pow(4).mean().item<double>(), 3.0, 0.06);
-  // Shares within one and two standard deviations; neighbours are uncorrelated.
+  // The shares within one and two standard deviations are those of a normal distribution; neighbours are
+  // uncorrelated.
   EXPECT_NEAR((x.abs() < 2.0).to(torch::kFloat64).mean().item<double>(), 0.6827, 0.003);
   EXPECT_NEAR((x.abs() < 4.0).to(torch::kFloat64).mean().item<double>(), 0.9545, 0.0015);
   EXPECT_NEAR((x.slice(0, 1) * x.slice(0, 0, -1)).mean().item<double>() / 4, 0.0, 0.007);
@@ -87,12 +88,12 @@ INSTANTIATE_TEST_SUITE_P(Gpu, Dropout, testing::Values(torch::kCUDA));
 
 TEST_P(Dropout, MaskIsAFunctionOfTheKey) {
   const torch::Tensor first = drop({1, 7});
-  torch::rand({1000}, GetParam());  // draws elsewhere change nothing
+  torch::rand({1000}, GetParam());  // draws from other generators change nothing
   EXPECT_TRUE(torch::equal(first, drop({1, 7})));
   const torch::Tensor others[] = {drop({1, 8}), drop({2, 7}), drop({1, 7}, 1),
                                   drop({1, 7}, 0, DropoutSite::kAttention)};
   for (const torch::Tensor& other : others) {
-    // Independent masks agree in a share of 0.7^2 + 0.3^2.
+    // Two independent masks agree in a share of 0.7^2 + 0.3^2 of their elements.
     EXPECT_NEAR((other == first).to(torch::kFloat64).mean().item<double>(), 0.58, 0.005);
   }
 }
@@ -137,7 +138,7 @@ TEST(MlmLoss, IsCrossEntropyInValueAndGradient) {
 }
 
 TEST(MlmLoss, WorksInBlocksAndWidensBfloat16) {
-  // 2^25 elements a block: 70,000 columns take several blocks for 1,000 rows.
+  // A block has 2^25 elements, so that 1,000 rows of 70,000 columns take several blocks.
   torch::manual_seed(8);
   const torch::Tensor ids = torch::arange(1000, torch::kInt64);
   const torch::Tensor logits = torch::randn({1000, 70000}).to(torch::kBFloat16).requires_grad_();

@@ -1,5 +1,5 @@
-// Softmax attention with a bias, and the position method rope_decay built on it, against attention written
-// out in float64.
+// Tests softmax attention with a bias, and the position method rope_decay built on it, against attention that
+// is written out in float64.
 #include <functional>
 
 #include "nn/biased_attention.h"
@@ -14,7 +14,7 @@ namespace {
 
 using torch::Tensor;
 
-constexpr int64_t kHeads = 2, kHeadDim = 16;  // of small_config
+constexpr int64_t kHeads = 2, kHeadDim = 16;  // as in small_config
 
 Tensor normals(std::vector<int64_t> shape, int64_t seed) {
   torch::manual_seed(seed);
@@ -35,7 +35,7 @@ std::shared_ptr<PositionMethod> method_with(const std::string& position = "metho
   return method;
 }
 
-// logit_ij = <R_i q_i, R_j k_j> / sqrt(head_dim) - softplus(raw_h) |i - j|, pair by pair.
+// Computes logit_ij = <R_i q_i, R_j k_j> / sqrt(head_dim) - softplus(raw_h) |i - j| pair by pair.
 Tensor written_out(const std::vector<Tensor>& qkv, const Tensor& raw, const SequenceLayout& layout,
                    double base) {
   const auto turn = [&](const Tensor& x, int64_t position) {  // x: [heads, head_dim]
@@ -69,7 +69,7 @@ Tensor written_out(const std::vector<Tensor>& qkv, const Tensor& raw, const Sequ
   return torch::stack(rows);
 }
 
-// The output of `attend` for (query, key, value), and the gradients of (output * weight).sum().
+// Returns the output of `attend` for (query, key, value), and the gradients of (output * weight).sum().
 std::vector<Tensor> with_gradients(const std::function<Tensor(const std::vector<Tensor>&)>& attend,
                                    std::vector<Tensor> inputs, const Tensor& raw, const Tensor& weight) {
   const Tensor out = attend(inputs);
@@ -80,8 +80,8 @@ std::vector<Tensor> with_gradients(const std::function<Tensor(const std::vector<
   return results;
 }
 
-// The method in `dtype` on `device` against written_out(): output, then gradients of query, key, value and
-// raw.
+// Compares the method in `dtype` on `device` with written_out(): first the output, then the gradients of
+// query, key, value and raw.
 void expect_agreement(const std::vector<int32_t>& borders, int64_t window, torch::ScalarType dtype,
                       const torch::Device& device, double tolerance, double base = 10000.0) {
   const auto method = method_with(fmt::format("{{method: rope_decay, rotary_base: {}}}", base));
@@ -128,7 +128,7 @@ TEST(RopeDecay, LowPrecisionsAreClose) {
   }
 }
 
-// In one call, in calls of some sequences, in blocks of queries: the same results.
+// One call for all sequences, a call for some of them at a time, and blocks of queries give the same results.
 TEST(BiasedAttention, CallsAndBlocksChangeNothing) {
   class Slope : public AttentionBias {
    public:

@@ -1,4 +1,4 @@
-// A model and batches small enough for unit tests.
+// A model and batches that are small enough for unit tests.
 #pragma once
 
 #include <torch/torch.h>
@@ -37,7 +37,7 @@ inline Encoder small_encoder(const ModelConfig& config, uint64_t seed = 3,
   return encoder;
 }
 
-// `count` token ids below the small vocabulary, from stream `key`.
+// Returns `count` token ids of the small vocabulary, drawn from stream `key`.
 inline torch::Tensor token_ids(int64_t count, uint64_t key) {
   torch::Tensor ids = torch::empty({count}, torch::kInt64);
   for (int64_t i = 0; i < count; ++i) {
