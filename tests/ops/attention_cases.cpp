@@ -15,7 +15,7 @@ torch::ScalarType decay_dtype(const Case& c) {
   return c.dtype == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
 }
 
-// Three tensors [batch, seq, heads, head_dim] with the case's strides.
+// Returns three tensors [batch, seq_len, heads, head_dim] with the case's strides.
 std::vector<Tensor> make_qkv(const Case& c, const torch::Device& device) {
   const int64_t seq = c.borders.back(), heads = c.heads, dim = c.head_dim;
   const auto random = [&](at::IntArrayRef sizes) {
@@ -48,7 +48,7 @@ Tensor to_oracle(const Case& c, const Tensor& x) {
   return c.packed ? values.unsqueeze(0) : values;
 }
 
-// rem of a packed call is [total, heads, sides].
+// A packed call returns rem as [total, heads, sides].
 Tensor rem_to_oracle(const Case& c, const Tensor& rem) {
   const Tensor values = rem.detach().to(torch::kCPU, torch::kFloat64);
   return c.packed ? values.transpose(0, 1).unsqueeze(0) : values;
@@ -130,7 +130,7 @@ RelativeErrors compare_with_oracle(const Case& c, const Target& target) {
 }
 
 RelativeErrors bounds_of(torch::ScalarType dtype) {
-  // rem is float32 whatever the inputs are, but computed from the same logits as out.
+  // rem is float32 whatever the dtype of the inputs is, but it comes from the same logits as out.
   switch (dtype) {
     case torch::kFloat64:
       return {1e-10, 1e-10, 1e-10, 1e-10, 1e-10, 1e-10};

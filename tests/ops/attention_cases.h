@@ -1,4 +1,5 @@
-// One attention call with random inputs, run by a backend and by the oracle, and how far the two are apart.
+// One attention call with random inputs, which a backend and the oracle compute, and the errors between the
+// two.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -14,42 +15,42 @@
 
 namespace rse {
 
-// Who computes, where, and what it takes.
+// A backend under test, its device, and the dtypes that it takes.
 struct Target {
   std::string name;
   torch::DeviceType device;
   Backend backend;
   std::vector<torch::ScalarType> dtypes = {torch::kFloat32, torch::kFloat64, torch::kBFloat16,
-                                           torch::kFloat16};  // the first: of tests that look at one
+                                           torch::kFloat16};  // tests of one dtype use the first
 };
 inline void PrintTo(const Target& target, std::ostream* stream) { *stream << target.name; }
 
 enum class InputLayout {
   kContiguous,
-  kFusedQkv,     // query, key, value are slices of one tensor [..., 3, heads, head_dim]
-  kHeadsFirst,   // stored [batch, heads, seq, head_dim]; batches only
-  kGapsInHeads,  // every second head of a wider tensor
+  kFusedQkv,     // query, key and value are slices of one tensor [..., 3, heads, head_dim]
+  kHeadsFirst,   // stored as [batch, heads, seq_len, head_dim]; not for packed calls
+  kGapsInHeads,  // every second head of a tensor with twice as many
 };
 
 struct Case {
-  int64_t batch = 1;             // 1 where packed
-  std::vector<int64_t> borders;  // {0, seq}, or the documents of a packed call
+  int64_t batch = 1;             // 1 in a packed call
+  std::vector<int64_t> borders;  // {0, seq_len}, or the borders of the documents of a packed call
   bool packed = false;
   int64_t heads = 2;
   int64_t head_dim = 8;
   AttentionOptions options;
   torch::ScalarType dtype = torch::kFloat32;
   InputLayout layout = InputLayout::kContiguous;
-  double decay_from = 0.0, decay_to = 0.4;  // heads spread evenly
-  double query_scale = 1.5;                 // logits of about this size
+  double decay_from = 0.0, decay_to = 0.4;  // spread evenly over the heads
+  double query_scale = 1.5;                 // makes logits of about this size
   uint64_t seed = 1;
 };
 
-// Leaves NaN in the memory that the device's next tensors get, so that what a kernel does not write shows.
-// Nothing on the CPU.
+// Leaves NaN in the memory that the device's next tensors get, so that a value that a kernel forgets to write
+// shows. On the CPU it does nothing.
 void poison_free_memory(torch::DeviceType device);
 
-// The inputs as the operator takes them, on the target's device, and what flows back into it.
+// The inputs as the operator takes them, on the target's device, and the gradients of its outputs.
 struct CaseTensors {
   torch::Tensor query, key, value, decay;  // leaves that require a gradient
   std::optional<torch::Tensor> cu_seqlens;
@@ -58,25 +59,25 @@ struct CaseTensors {
 
 CaseTensors make_tensors(const Case& c, const torch::Device& device);
 
-// ||x - ref|| / ||ref||.
+// The relative error ||x - ref|| / ||ref|| of each output and gradient.
 struct RelativeErrors {
   double out = 0, rem = 0, query = 0, key = 0, value = 0, decay = 0;
   void keep_worst(const RelativeErrors& other);
 };
 
-// The case against the oracle on the same rounded inputs.
+// Computes the errors of the case against the oracle on the same rounded inputs.
 RelativeErrors compare_with_oracle(const Case& c, const Target& target);
 
-// src/ops/README.md section 4; float64: 1e-10 throughout.
+// Returns the bounds of src/ops/README.md section 4, and 1e-10 throughout for float64.
 RelativeErrors bounds_of(torch::ScalarType dtype);
 
 // Runs compare_with_oracle and expects every error within bounds_of(c.dtype).
 RelativeErrors expect_matches_oracle(const Case& c, const Target& target);
 
-// All combinations of causal, mass, self_key, remainder, window (0 or `window`) and rotation.
+// Returns all combinations of causal, mass, self_key, remainder, window (0 or `window`) and rotation.
 std::vector<AttentionOptions> all_modes(int64_t window);
 
-// "causal shared no-self window=3 ..."
+// Describes a case: "causal shared no-self window=3 ..."
 std::string describe(const Case& c);
 
 double relative_error(const torch::Tensor& x, const torch::Tensor& reference);

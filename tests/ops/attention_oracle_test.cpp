@@ -1,4 +1,4 @@
-// Every backend against the oracle, within the bounds of src/ops/README.md section 4.
+// Compares every backend with the oracle, within the bounds of src/ops/README.md section 4.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -89,8 +89,8 @@ TEST_P(AttentionOracleTest, LongerThanAnyBlock) {
   }
 }
 
-// The head sizes that kernels are tuned for, over several row blocks a document: both sides of a block are
-// walked for more tiles than are in flight at once.
+// Uses the head_dims that kernels are tuned for, with several row blocks per document: both sides of a block
+// have more tiles than a kernel keeps in flight at once.
 TEST_P(AttentionOracleTest, WideHeadsOverSeveralBlocks) {
   for (const int64_t head_dim : {64, 128}) {
     for (const bool causal : {false, true}) {
@@ -127,11 +127,11 @@ TEST_P(AttentionOracleTest, ManySequences) {
 
 TEST_P(AttentionOracleTest, PackedDocuments) {
   const std::vector<std::vector<int64_t>> layouts{
-      {0, 40},                     // one
+      {0, 40},                     // one document
       {0, 16, 32, 48},             // equal lengths
-      {0, 0, 1, 1, 2, 40, 40},     // empty ones at both ends, single tokens
-      {0, 5, 12, 17, 24, 29, 30},  // equal lengths that do not lie together
-      {0, 70, 71, 140, 141, 206},  // longer than a block, not aligned
+      {0, 0, 1, 1, 2, 40, 40},     // empty documents at both ends, single tokens
+      {0, 5, 12, 17, 24, 29, 30},  // equal lengths that are not neighbours
+      {0, 70, 71, 140, 141, 206},  // longer than a block, and not aligned to it
   };
   for (const auto& borders : layouts) {
     for (const bool causal : {false, true}) {
@@ -181,7 +181,7 @@ TEST_P(AttentionOracleTest, ScaleAndRotaryBase) {
 }
 
 TEST_P(AttentionOracleTest, StrongDecayAndLargeLogits) {
-  // 16-bit kernels round the rotated query and key, so that a logit's error grows with the logit.
+  // 16-bit kernels round the rotated query and key, so that the error of a logit grows with the logit.
   for (const double query_scale : low_precision() ? std::vector{1.0} : std::vector{1.0, 6.0}) {
     for (const double decay : {0.0, 2.0, 10.0}) {
       Case c = make_case();
@@ -194,7 +194,7 @@ TEST_P(AttentionOracleTest, StrongDecayAndLargeLogits) {
   }
 }
 
-// Only the query's own key is left; decay's gradient is far below what float32 resolves.
+// Only the query's own key has weight, and the gradient of decay is far below what float32 resolves.
 TEST_P(AttentionOracleTest, DecayThatLeavesOnlyTheOwnKey) {
   Case c = make_case();
   c.borders = {0, 90};

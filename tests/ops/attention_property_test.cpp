@@ -1,5 +1,5 @@
-// What must hold whatever the numbers are: causality, borders, the sums of weights, finiteness, order of
-// computation.
+// Tests what must hold whatever the inputs are: causality, borders of documents, sums of weights, finite
+// results, and independence of the order of computation.
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
@@ -15,7 +15,7 @@ namespace {
 using torch::Tensor;
 using torch::indexing::Slice;
 
-constexpr double kFloatRounding = 2e-6;  // float32 results of size one, sums of a few hundred terms
+constexpr double kFloatRounding = 2e-6;  // for float32 results of size one, sums of a few hundred terms
 
 double max_difference(const Tensor& a, const Tensor& b) {
   return (a.to(torch::kFloat64) - b).abs().max().item<double>();
@@ -30,7 +30,7 @@ std::vector<Tensor> gradients(const AttentionResult& result, const CaseTensors& 
 
 class AttentionPropertyTest : public TargetTest {
  protected:
-  // Of results of size one to four, sums of a few hundred terms.
+  // Returns the error allowed in results of size one to four that are sums of a few hundred terms.
   double rounding() const {
     switch (GetParam().dtypes.front()) {
       case torch::kBFloat16:
@@ -106,7 +106,8 @@ TEST_P(AttentionPropertyTest, BordersFromTheHostChangeNothing) {
   for (int i = 0; i < 4; ++i) EXPECT_TRUE(torch::equal(read_grad[i], given_grad[i]));
 }
 
-// With values 1 an output is its row's sum of weights, which with the rest of the sticks makes up a constant.
+// With values of 1 an output is the sum of its row's weights. Together with the remainders of the sticks it
+// is constant.
 TEST_P(AttentionPropertyTest, WeightsAndRemaindersMakeUpTheSticks) {
   for (const AttentionOptions& mode : all_modes(/*window=*/9)) {
     Case c = make_case();
@@ -181,8 +182,8 @@ TEST_P(AttentionPropertyTest, NoTokensAtAll) {
   }
 }
 
-// Logits of exactly +-1e4: the nearest key of a side takes the whole stick, or no key takes anything.
-// Each neighbour takes the whole stick, across the borders of row blocks too, however strong the decay.
+// Logits are exactly +-1e4. At +1e4 the nearest key of a side takes the whole stick, across borders of row
+// blocks too and however strong the decay is. At -1e4 no key takes anything.
 TEST_P(AttentionPropertyTest, SaturatedLogitsAreExact) {
   constexpr int64_t kLength = 300;
   for (const auto dtype : dtypes({torch::kFloat32, torch::kBFloat16, torch::kFloat16})) {
@@ -191,7 +192,7 @@ TEST_P(AttentionPropertyTest, SaturatedLogitsAreExact) {
       c.borders = {0, kLength};
       c.dtype = dtype;
       c.options.rotary_base = 0;
-      c.options.scale = logit / 8;  // <q, k> = head_dim = 8
+      c.options.scale = logit / 8;  // because <q, k> = head_dim = 8
       CaseTensors t = make_tensors(c, GetParam().device);
       t.query = torch::ones_like(t.query).requires_grad_();
       t.key = torch::ones_like(t.key).requires_grad_();
@@ -205,8 +206,8 @@ TEST_P(AttentionPropertyTest, SaturatedLogitsAreExact) {
         expected.narrow(1, 0, kLength - 1) += t.value.narrow(1, 1, kLength - 1);
         expected = expected.to(dtype);
         rem.zero_();
-        rem.select(2, 0).select(2, 0).fill_(1);            // nothing before the first token
-        rem.select(2, kLength - 1).select(2, 1).fill_(1);  // nothing after the last
+        rem.select(2, 0).select(2, 0).fill_(1);            // no key before the first token
+        rem.select(2, kLength - 1).select(2, 1).fill_(1);  // no key after the last token
       }
       EXPECT_TRUE(torch::allclose(result.out, expected, 1e-2, dtype == torch::kFloat32 ? 1e-6 : 1e-5))
           << torch::toString(dtype) << " " << logit << " " << decay;
@@ -224,7 +225,8 @@ TEST_P(AttentionPropertyTest, ExtremeInputsStayFinite) {
         c.borders = {0, length};
         c.options = mode;
         c.decay_from = c.decay_to = decay;
-        // Logits of both signs to beyond 1e4; for float16 to beyond 1e3, as gradients would leave its range.
+        // Logits of both signs exceed 1e4. For float16 they exceed only 1e3, because gradients would leave
+        // its range.
         c.query_scale = c.dtype == torch::kFloat16 ? 1e3 : 1e4;
         c.seed = 5;
         SCOPED_TRACE(describe(c));
@@ -240,7 +242,7 @@ TEST_P(AttentionPropertyTest, ExtremeInputsStayFinite) {
   }
 }
 
-// Rotation takes the largest float16 out of its range.
+// Rotation takes the largest float16 number out of the range of float16.
 TEST_P(AttentionPropertyTest, LargestFloat16StaysFinite) {
   for (const auto dtype : dtypes({torch::kFloat16})) {
     Case c = make_case();
@@ -255,7 +257,7 @@ TEST_P(AttentionPropertyTest, LargestFloat16StaysFinite) {
   }
 }
 
-// dA of 64 products of 100 each is beyond float16's range, and its sums are further.
+// dA is a sum of 64 products 100 * 100, which exceeds the range of float16, and its sums exceed it further.
 TEST_P(AttentionPropertyTest, GradientsBeyondFloat16StayFinite) {
   for (const auto dtype : dtypes({torch::kFloat16})) {
     Case c = make_case();
@@ -285,7 +287,7 @@ TEST_P(AttentionPropertyTest, SkippingChangesNothingVisible) {
   const double bound = low_precision() ? bounds_of(c.dtype).query : 1e-5;
   for (int i = 0; i < 4; ++i) EXPECT_LE(relative_error(skipped_grad[i], full_grad[i]), bound);
 
-  // How far the rows went: all the way without skipping; with it, kernels stop early.
+  // Without skipping, every pair is visited. With skipping, kernels stop early.
   const auto visited = [&](AttentionOptions options) {
     options.backend = GetParam().backend;
     return visited_share(t.query, t.key, t.value, t.decay, std::nullopt, 0, options);
@@ -299,7 +301,7 @@ TEST_P(AttentionPropertyTest, SkippingChangesNothingVisible) {
 TEST_P(AttentionPropertyTest, SameBitsEveryTime) {
   Case c = make_case();
   c.batch = 2;
-  c.borders = {0, 700};  // more blocks of queries than one, all adding to the same keys
+  c.borders = {0, 700};  // several blocks of queries, all of which add to the same keys
   c.options.deterministic = true;
   c.options.skip_below = 0;
   const CaseTensors t = make_tensors(c, GetParam().device);

@@ -1,4 +1,5 @@
-// Every argument error: one line that names the argument, its value and what was expected.
+// Tests that every wrong argument is an error in one line that names the argument, its value and what was
+// expected.
 #include <gtest/gtest.h>
 
 #include <limits>
@@ -13,7 +14,7 @@ using torch::Tensor;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-// A valid call, to be spoilt in one place.
+// A valid call, which each test spoils in one place.
 struct Call {
   Tensor query = torch::randn({2, 5, 3, 16}), key = torch::randn({2, 5, 3, 16}),
          value = torch::randn({2, 5, 3, 16}), decay = torch::full({3}, 0.1);

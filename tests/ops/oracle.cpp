@@ -12,7 +12,7 @@ double dot(const std::vector<double>& a, const std::vector<double>& b) {
   return sum;
 }
 
-// Rows of one head of one document, [length][head_dim].
+// The rows of one head of one document, [length][head_dim].
 Matrix rows(const Tensor& x, int64_t batch, int64_t head, int64_t begin, int64_t end) {
   const auto access = x.accessor<double, 4>();
   Matrix result(end - begin, std::vector<double>(x.size(3)));
@@ -29,7 +29,7 @@ void add_rows(const Matrix& from, Tensor& x, int64_t batch, int64_t head, int64_
   }
 }
 
-// R_p: pairs (x_d, x_{d + D/2}), angle p base^(-2d/D); inverse with sign = -1.
+// Applies R_p: it turns each pair (x_d, x_{d + D/2}) by the angle p base^(-2d/D). sign = -1 inverts it.
 void rotate(Matrix& x, double base, double sign) {
   if (base == 0) return;
   for (size_t p = 0; p < x.size(); ++p) {
@@ -43,12 +43,12 @@ void rotate(Matrix& x, double base, double sign) {
   }
 }
 
-// One head of one document.
+// One head of one document, with its weights.
 struct Head {
-  Matrix query, key, value;  // query and key rotated
+  Matrix query, key, value;  // query and key are rotated
   double decay, scale;
   AttentionOptions options;
-  Matrix beta, weight;  // A
+  Matrix beta, weight;  // weight is A
   Matrix start, rem;    // r_i and rem_i, [sides][length]
 
   int64_t length() const { return static_cast<int64_t>(query.size()); }
@@ -95,7 +95,7 @@ struct HeadGradients {
   double decay = 0;
 };
 
-// t_im summed over keys m strictly farther from i than j, on j's side.
+// Returns the sum of t_im over the keys m that are strictly farther from i than j, on j's side.
 double farther_sum(const Head& h, const Matrix& t, int64_t i, int64_t j) {
   double sum = 0;
   for (int64_t m = 0; m < h.length(); ++m) {
@@ -105,7 +105,7 @@ double farther_sum(const Head& h, const Matrix& t, int64_t i, int64_t j) {
   return sum;
 }
 
-// grad_rem: [sides][length].
+// grad_rem is [sides][length].
 HeadGradients head_gradients(const Head& h, const Matrix& grad_out, const Matrix& grad_rem) {
   const int64_t n = h.length();
   const size_t head_dim = h.query.empty() ? 0 : h.query[0].size();
@@ -113,7 +113,7 @@ HeadGradients head_gradients(const Head& h, const Matrix& grad_out, const Matrix
   HeadGradients grad{zeros, zeros, zeros};
   Matrix t(n, std::vector<double>(n, 0.0));
   for (int64_t i = 0; i < n; ++i) {
-    std::vector<double> end(h.sides());  // rem_i drem_i a side
+    std::vector<double> end(h.sides());  // rem_i drem_i per side
     for (int side = 0; side < h.sides(); ++side) {
       double grad_end = grad_rem[side][i];
       if (h.options.remainder == Remainder::kSelf) {
@@ -122,7 +122,7 @@ HeadGradients head_gradients(const Head& h, const Matrix& grad_out, const Matrix
       }
       end[side] = h.rem[side][i] * grad_end;
     }
-    double all_others = 0;  // sum over m != i of t_im, and both ends
+    double all_others = 0;  // sum of t_im over m != i, plus `end` of every side
     for (int64_t j = 0; j < n; ++j) {
       t[i][j] = h.weight[i][j] * dot(grad_out[i], h.value[j]);
       if (j != i) all_others += t[i][j];
@@ -146,7 +146,7 @@ HeadGradients head_gradients(const Head& h, const Matrix& grad_out, const Matrix
   return grad;
 }
 
-// Calls visit(head, batch, head index, begin) for every head of every document, its weights computed.
+// Computes the weights of every head of every document, and calls visit(head, batch, head index, begin).
 template <typename Visit>
 void for_each_head(const OracleInputs& in, const Visit& visit) {
   const Tensor query = in.query.contiguous(), key = in.key.contiguous(), value = in.value.contiguous();

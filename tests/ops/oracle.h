@@ -1,6 +1,6 @@
 // The float64 triple loop of src/ops/README.md section 2 and the gradient formulas of section 3, written as
-// they stand there: N x N tables, no blocking, no skipping. Tests compare every backend with it; it is itself
-// checked against central differences (oracle_test.cpp).
+// they stand there: N x N tables, without blocking or skipping. Tests compare every backend with it.
+// oracle_test.cpp compares it with central differences.
 #pragma once
 
 #include <torch/torch.h>
@@ -15,23 +15,23 @@
 namespace rse {
 
 struct OracleInputs {
-  // [batch, seq, heads, head_dim], float64, CPU; every batch row has the same documents.
+  // [batch, seq_len, heads, head_dim], float64, on the CPU; every batch row has the same documents.
   torch::Tensor query, key, value;
   torch::Tensor decay;           // [heads]
-  std::vector<int64_t> borders;  // along seq
+  std::vector<int64_t> borders;  // along seq_len
   AttentionOptions options;
 };
 
 struct OracleOutputs {
-  torch::Tensor out;  // [batch, seq, heads, head_dim]
-  torch::Tensor rem;  // [batch, heads, seq, sides]
+  torch::Tensor out;  // [batch, seq_len, heads, head_dim]
+  torch::Tensor rem;  // [batch, heads, seq_len, sides]
 };
 
 struct OracleGradients {
   torch::Tensor query, key, value, decay;
 };
 
-// grad_out, grad_rem: shaped as the outputs.
+// grad_out and grad_rem have the shapes of the outputs.
 OracleOutputs oracle_forward(const OracleInputs& inputs);
 OracleGradients oracle_backward(const OracleInputs& inputs, const torch::Tensor& grad_out,
                                 const torch::Tensor& grad_rem);

@@ -1,5 +1,5 @@
-// The oracle against itself: its gradient formulas against central differences of its triple loop, and the
-// loop against weights worked out by hand.
+// Tests the oracle: its gradient formulas against central differences of its triple loop, and the loop
+// against weights worked out by hand.
 #include "tests/ops/oracle.h"
 
 #include <gtest/gtest.h>
@@ -17,8 +17,8 @@ OracleInputs random_inputs(const AttentionOptions& options) {
   return {random() * 2, random(), random(), torch::tensor({0.2}, torch::kFloat64), {0, 5, 5, 8}, options};
 }
 
-// Central difference of sum(out * grad_out) + sum(rem * grad_rem) in every entry of x, which is part of
-// `inputs`.
+// Returns the central difference of sum(out * grad_out) + sum(rem * grad_rem) with respect to every entry of
+// x, which is part of `inputs`.
 Tensor central_differences(const OracleInputs& inputs, Tensor& x, const Tensor& grad_out,
                            const Tensor& grad_rem) {
   constexpr double kStep = 1e-5;
@@ -58,8 +58,8 @@ TEST(OracleTest, GradientsAreCentralDifferences) {
   }
 }
 
-// Logits 0 everywhere: beta is 1/2 at distance 0 and, with exp(-decay) = 1/2, 1/3 at distance 1 and 1/5 at
-// distance 2.
+// All logits are 0. Then beta is 1/2 at distance 0 and, with exp(-decay) = 1/2, it is 1/3 at distance 1 and
+// 1/5 at distance 2.
 TEST(OracleTest, WeightsOfThreeTokensByHand) {
   OracleInputs inputs;
   inputs.query = torch::zeros({1, 3, 1, 8}, torch::kFloat64);
@@ -73,7 +73,8 @@ TEST(OracleTest, WeightsOfThreeTokensByHand) {
   const Tensor expected = torch::tensor(
       {{1.0 / 2, 1.0 / 3, far}, {1.0 / 3, 1.0 / 2, 1.0 / 3}, {far, 1.0 / 3, 1.0 / 2}}, torch::kFloat64);
   EXPECT_LE((weights - expected).abs().max().item<double>(), 1e-15);
-  // Sticks: nothing before the first token, (1 - 1/3)(1 - 1/5) after it.
+  // The first token has no keys before it, so that stick stays whole. The stick after it keeps (1 - 1/3)(1 -
+  // 1/5).
   EXPECT_DOUBLE_EQ(result.rem[0][0][0][0].item<double>(), 1.0);
   EXPECT_NEAR(result.rem[0][0][0][1].item<double>(), 2.0 / 3 * 4 / 5, 1e-15);
 }

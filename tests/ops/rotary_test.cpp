@@ -53,7 +53,7 @@ TEST(RotaryTest, PositionsStartAtZeroInEachDocument) {
   EXPECT_TRUE(torch::equal(rotated.narrow(1, 4, 6), apply_rotary(x.narrow(1, 4, 6), {0, 6}, 10000.0)));
   const Tensor uniform = apply_rotary(x, {0, 5, 10}, 10000.0);
   EXPECT_TRUE(torch::equal(uniform.narrow(1, 5, 5), apply_rotary(x.narrow(1, 5, 5), {0, 5}, 10000.0)));
-  EXPECT_TRUE(torch::equal(rotated.select(1, 4), x.select(1, 4)));  // position 0 does not turn
+  EXPECT_TRUE(torch::equal(rotated.select(1, 4), x.select(1, 4)));  // position 0 is not rotated
 }
 
 TEST(RotaryTest, PairsAreHalvesApart) {
@@ -76,7 +76,7 @@ TEST(RotaryTest, InverseTurnsBackAndIsTheGradient) {
   EXPECT_LE((apply_rotary(grad_out, {0, 2, 6}, 10000.0, true) - grad).abs().max().item<double>(), 1e-14);
 }
 
-// In bf16 arithmetic the error would be several roundings; computed in float32 it is one.
+// bf16 arithmetic would round several times. The rotation is computed in float32, so it rounds once.
 TEST(RotaryTest, HalfPrecisionIsRoundedOnce) {
   torch::manual_seed(5);
   const Tensor x = torch::randn({1, 50, 2, 16}).to(torch::kBFloat16);

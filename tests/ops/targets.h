@@ -1,4 +1,4 @@
-// The backends under test: suites Cpu/... and Gpu/...; the latter are skipped where no GPU is.
+// The backends under test, in the suites Cpu/... and Gpu/...; the latter are skipped where there is no GPU.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -32,12 +32,13 @@ class TargetTest : public testing::TestWithParam<Target> {
  protected:
   void SetUp() override {
     if (GetParam().device == torch::kCUDA && !torch::cuda::is_available()) GTEST_SKIP() << "no GPU";
-    // The reference is many small operators here: on a busy machine their threads only wait for each other.
+    // Here the reference is many small operators, whose threads only wait for each other on a busy machine.
     at::set_num_threads(GetParam().backend == Backend::kReference ? 1 : 2);
   }
 
-  // A case of the target's first dtype. dlambda of a head sums terms of both signs; where they cancel, what
-  // 16-bit types rounded is much of the sum. So many heads that not all of them do.
+  // Returns a case of the target's first dtype. The gradient of a head's decay sums terms of both signs;
+  // where they cancel, the rounding of 16-bit types is much of the sum. There are so many heads that they do
+  // not cancel in all of them.
   Case make_case() const {
     Case c;
     c.dtype = GetParam().dtypes.front();
@@ -45,7 +46,7 @@ class TargetTest : public testing::TestWithParam<Target> {
     return c;
   }
 
-  // Those of `wanted` that the target takes; all it takes where it takes none of them.
+  // Returns those dtypes of `wanted` that the target takes, or all its dtypes where it takes none of them.
   std::vector<torch::ScalarType> dtypes(const std::vector<torch::ScalarType>& wanted) const {
     std::vector<torch::ScalarType> both;
     for (const auto dtype : wanted) {
