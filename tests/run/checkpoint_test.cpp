@@ -1,4 +1,5 @@
-// Checkpoints: what is in them, what makes them complete, and that a loaded replica goes on bit for bit.
+// Tests checkpoints: what is in them, what makes them complete, and that a loaded replica continues bit for
+// bit.
 #include "run/checkpoint.h"
 
 #include <fstream>
@@ -19,7 +20,7 @@ RunProgress at_step(int64_t step) {
   return progress;
 }
 
-// Updates `replica` on steps [begin, end) of its seed.
+// Updates `replica` in the steps [begin, end) of its seed.
 void advance(const ToyRun& toy, const RunConfig& config, Replica& replica, int64_t begin, int64_t end) {
   const SequenceSet sequences(toy.train_file(), 32, Packing::kDocument, 8);
   for (int64_t step = begin; step < end; ++step) {
@@ -95,7 +96,7 @@ TEST_F(DamagedCheckpoint, WithoutItsMarkDoesNotCount) {
   EXPECT_THAT(complete_checkpoints(toy_.path("run")), testing::IsEmpty());
   EXPECT_THAT([&] { verify_checkpoint(folder_); }, ThrowsUserError("not a complete checkpoint"));
   save_checkpoint(toy_.path("run"), at_step(3), {replica_.snapshot()}, "a: 1\n",
-                  "model bytes");  // takes its place
+                  "model bytes");  // replaces the incomplete one
   EXPECT_THAT(complete_checkpoints(toy_.path("run")), testing::ElementsAre(3));
 }
 
@@ -117,8 +118,8 @@ TEST_F(DamagedCheckpoint, EveryDamagedFileIsNamed) {
   EXPECT_THAT([&] { verify_checkpoint(folder_); }, ThrowsUserError("trainer.json: missing"));
 }
 
-// Bits flipped in steps over every file: all found by the checksums; in COMPLETE itself, unless it still says
-// the same.
+// Flips single bits, spread over every file. The checksums must find each of them; a bit in COMPLETE counts
+// only where it changes what the file says.
 TEST_F(DamagedCheckpoint, FlippedBitsAreFoundEverywhere) {
   for (const auto& entry : fs::directory_iterator(folder_)) {
     const std::string name = entry.path().filename(), good = read_file(entry.path());
@@ -130,7 +131,7 @@ TEST_F(DamagedCheckpoint, FlippedBitsAreFoundEverywhere) {
       if (name == "COMPLETE" && nlohmann::json::parse(bad, nullptr, false) == nlohmann::json::parse(good))
         continue;
       EXPECT_THAT([&] { verify_checkpoint(folder_); }, testing::Throws<UserError>())
-          << name << " byte " << place;
+          << name << ", byte " << place;
     }
     std::ofstream(entry.path(), std::ios::binary) << good;
   }
@@ -147,14 +148,14 @@ TEST_F(DamagedCheckpoint, AGarbledMarkIsNamed) {
   }
 }
 
-// The readers behind the checksums: damage of which nobody has warned them.
+// Tests the readers behind the checksums, which must refuse damaged files on their own.
 TEST_F(DamagedCheckpoint, DamagedFilesAreRefusedByTheirReadersToo) {
   for (const char* name :
        {"rse.seed1.model.safetensors", "rse.seed1.optimizer.safetensors", "trainer.json"}) {
     const std::string good = read_file(folder_ / name);
     for (int sample = 0; sample < 60; ++sample) {
       std::string bad = good.substr(0, sample % 2 == 0 ? good.size() : sample * good.size() / 60);
-      const size_t place = sample * std::min<size_t>(bad.size() - 1, 400) / 59;  // headers, mostly
+      const size_t place = sample * std::min<size_t>(bad.size() - 1, 400) / 59;  // mostly in the headers
       bad[place] = static_cast<char>(bad[place] ^ (1 << sample % 8));
       std::ofstream(folder_ / name, std::ios::binary) << bad;
       try {
@@ -162,7 +163,7 @@ TEST_F(DamagedCheckpoint, DamagedFilesAreRefusedByTheirReadersToo) {
       } catch (const UserError& error) {
         EXPECT_THAT(error.what(), testing::HasSubstr(folder_.string()));
       } catch (const std::exception& error) {
-        ADD_FAILURE() << name << " byte " << place << ": " << error.what();
+        ADD_FAILURE() << name << ", byte " << place << ": " << error.what();
       }
     }
     std::ofstream(folder_ / name, std::ios::binary) << good;

@@ -1,4 +1,4 @@
-// What may be done to each key of a run: on resume, by an arm, between combined evaluations.
+// Tests what may be done to each key of a run: on resume, by an arm, and between combined evaluations.
 #include <functional>
 #include <set>
 
@@ -9,7 +9,7 @@
 namespace rse {
 namespace {
 
-// Every key that a run binds, found in what the program itself dumps.
+// Lists every key that a run binds, found in what the program itself dumps.
 std::vector<std::string> bound_keys() {
   std::vector<std::string> keys;
   const std::function<void(const ConfigNode&, const std::string&)> walk = [&](const ConfigNode& node,

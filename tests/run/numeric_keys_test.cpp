@@ -1,5 +1,6 @@
-// Every numeric key of a run, found by walking what the program itself dumps, with every kind of value that
-// is not right: either an error that names the key, or a configuration that can be dumped and read again.
+// Gives every numeric key of a run, found by walking what the program itself dumps, every kind of wrong
+// value. The result is either an error that names the key, or a configuration that can be dumped and read
+// again.
 #include <charconv>
 #include <functional>
 
@@ -33,7 +34,7 @@ bool is_number(const std::string& text) {
   return error == std::errc() && stop == text.data() + text.size();
 }
 
-// "model.width", ...: leaves that hold a number or a list of numbers.
+// Lists the leaves that hold a number or a list of numbers, such as "model.width".
 std::vector<std::string> numeric_keys() {
   const RunConfig defaults = make_run_config(parse_config("", "defaults"), "defaults");
   std::vector<std::string> keys;
@@ -47,7 +48,7 @@ std::vector<std::string> numeric_keys() {
   return keys;
 }
 
-// A UserError must name `key`; anything else thrown fails the test.
+// A UserError must name `key`. Any other exception fails the test.
 void expect_refused_or_dumped(const std::string& assignment, const std::string& key,
                               const std::string& base) {
   try {
@@ -59,7 +60,7 @@ void expect_refused_or_dumped(const std::string& assignment, const std::string& 
   } catch (const UserError& error) {
     const std::string message = error.what();
     EXPECT_THAT(message, testing::HasSubstr("--set " + assignment)) << assignment;
-    // Checks that span two keys may name the other one: a width that the heads do not divide.
+    // A check of two keys may name the other key: the width may be no multiple of the heads.
     const std::string last = key.substr(key.rfind('.') + 1);
     EXPECT_THAT(message, testing::HasSubstr(last)) << assignment;
   } catch (const std::exception& error) {
@@ -98,7 +99,7 @@ std::string test_name(const testing::TestParamInfo<std::string>& info) {
   return name;
 }
 
-// Those that an arm may override.
+// The keys that an arm may override.
 std::vector<std::string> numeric_keys_of_arms() {
   std::vector<std::string> keys;
   for (const std::string& key : numeric_keys()) {

@@ -1,4 +1,4 @@
-// Which checkpoints stay, and the disk they need.
+// Tests which checkpoints stay, and the disk space that they need.
 #include "run/retention.h"
 
 #include <fstream>
@@ -32,7 +32,7 @@ TEST_F(Retention, TheNewestStayAndTheBest) {
   EXPECT_THAT(left(), testing::ElementsAre(9, 20, 100));
   remove_old_checkpoints(folder_.path(), 1, std::nullopt);
   EXPECT_THAT(left(), testing::ElementsAre(100));
-  remove_old_checkpoints(folder_.path(), 1, std::nullopt);  // the only one stays, whatever
+  remove_old_checkpoints(folder_.path(), 1, std::nullopt);  // the only one always stays
   EXPECT_THAT(left(), testing::ElementsAre(100));
 }
 
@@ -55,7 +55,7 @@ TEST_F(Retention, OnlyFoldersOfOurNameAreCheckpoints) {
   EXPECT_EQ(checkpoint_step("a/step-70"), 70);
 }
 
-// The learning rate grows so large that the model gets worse.
+// The learning rate grows so far that the model gets worse.
 TEST_F(Retention, ARunKeepsItsBestCheckpoint) {
   ToyRun toy;
   const std::vector<std::string> settings = {"train.steps=10",        "validation.every=2",
@@ -68,7 +68,7 @@ TEST_F(Retention, ARunKeepsItsBestCheckpoint) {
   ASSERT_EQ(mean.size(), 5u);
   int64_t best = 2;
   for (const auto& [step, nll] : mean) best = nll < mean[best] ? step : best;
-  ASSERT_LT(best, 10) << "the best is the newest: this would show nothing";
+  ASSERT_LT(best, 10) << "the best checkpoint is the newest one, so this test shows nothing";
   EXPECT_THAT(complete_checkpoints(run), testing::ElementsAre(best, 10));
   EXPECT_EQ(read_trainer_state(checkpoint_folder(run, 10)).best->step, best);
   auto newest_only = settings;
@@ -87,7 +87,7 @@ TEST_F(Retention, TheDiskThatARunNeedsIsKnownBeforehand) {
   settings.checkpoint.keep_best = false;
   EXPECT_EQ(checkpoint_disk(settings, 1000).at_once, 3);
   settings.checkpoint.every = 0;
-  EXPECT_EQ(checkpoint_disk(settings, 1000).at_once, 2);  // the last, and one where a signal asks for it
+  EXPECT_EQ(checkpoint_disk(settings, 1000).at_once, 2);  // the last, and one that a signal asks for
   EXPECT_EQ(checkpoint_disk(settings, 1000).total(), 24000);
 }
 
@@ -99,7 +99,7 @@ TEST_F(Retention, TooLittleSpaceIsAnErrorAndPresentCheckpointsCount) {
   EXPECT_THAT([&] { check_free_space(folder_ / "run", disk); }, ThrowsUserError("checkpoint.keep"));
   add(1);
   add(2);
-  check_free_space(folder_.path(), disk);  // one of three is still to come
+  check_free_space(folder_.path(), disk);  // only one of three is still to come
 }
 
 }  // namespace

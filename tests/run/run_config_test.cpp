@@ -1,4 +1,4 @@
-// The run configuration: arms, overrides, messages.
+// Tests the run configuration: arms, overrides and error messages.
 #include "run/run_config.h"
 
 #include "nn/position/learned.h"

@@ -1,4 +1,4 @@
-// The schedule's values.
+// Tests the values of the schedule.
 #include "run/schedule.h"
 
 #include <gtest/gtest.h>
