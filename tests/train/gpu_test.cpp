@@ -1,5 +1,5 @@
-// The training loop on CUDA: results read late, updates cancelled on the device, times and memory from the
-// device.
+// Tests the training loop on CUDA: results are read late, updates are cancelled on the device, and times and
+// memory are measured there.
 #include <limits>
 
 #include "tests/support.h"
@@ -12,7 +12,7 @@ namespace {
 class GpuTrainer : public testing::Test {
  protected:
   void SetUp() override {
-    if (!torch::cuda::is_available()) GTEST_SKIP() << "no CUDA device";
+    if (!torch::cuda::is_available()) GTEST_SKIP() << "there is no CUDA device";
   }
   std::filesystem::path run_folder() const {
     std::filesystem::create_directories(toy_.path("run"));
@@ -67,7 +67,7 @@ class GpuResumedRun : public ResumedRun {
  protected:
   GpuResumedRun() : ResumedRun(resolve_device(DeviceChoice::kAuto, "train.device")) {}
   void SetUp() override {
-    if (!torch::cuda::is_available()) GTEST_SKIP() << "no CUDA device";
+    if (!torch::cuda::is_available()) GTEST_SKIP() << "there is no CUDA device";
     configure_torch(config_of({"train.deterministic=true"}).base.train);
   }
   void TearDown() override { at::globalContext().setDeterministicAlgorithms(false, false); }

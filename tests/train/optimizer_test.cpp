@@ -1,4 +1,4 @@
-// Parameter groups and AdamW: against its definition, skipping, clipping.
+// Tests parameter groups and AdamW: its formula, skipped updates, and clipping.
 #include "train/optimizer.h"
 
 #include <cmath>
@@ -9,7 +9,7 @@
 namespace rse {
 namespace {
 
-// A module with one parameter for each part named.
+// A module with one parameter for each part that is named.
 struct ToyModule : torch::nn::Module {
   explicit ToyModule(const std::vector<std::string>& parts) {
     for (const std::string& part : parts) {
@@ -86,7 +86,7 @@ TEST(AdamW, FollowsItsDefinitionWithTheRatesOfEachGroup) {
       v[name] = 0.98 * v[name] + 0.02 * gradient * gradient;
       const double m_hat = m[name] / (1 - std::pow(0.9, step)), v_hat = v[name] / (1 - std::pow(0.98, step));
       x -= rate * (name == "weight" ? 0.1 : 0.0) * x + rate * m_hat / (std::sqrt(v_hat) + 1e-8);
-      EXPECT_NEAR(fixture.at(name).flatten()[0].item<double>(), x, 1e-6) << name << " step " << step;
+      EXPECT_NEAR(fixture.at(name).flatten()[0].item<double>(), x, 1e-6) << name << ", step " << step;
     }
   }
   EXPECT_FALSE(fixture.at("weight").grad().defined());
@@ -94,7 +94,7 @@ TEST(AdamW, FollowsItsDefinitionWithTheRatesOfEachGroup) {
 
 TEST(AdamW, ClipsTheNormOfAllGradientsTogether) {
   Fixture clipped({0.0, 0.0, 1e-3, 0.0, 1.0}), free({0.0, 0.0, 1e-3, 0.0, 0.0});
-  clipped.set_gradients(2.0f);  // 11 elements
+  clipped.set_gradients(2.0f);  // the gradients have 11 elements
   const double norm = 2.0 * std::sqrt(11.0);
   free.set_gradients(static_cast<float>(2.0 / (norm + 1e-6)));
   const AdamW::StepResult result = clipped.optimizer.step({0.01, 0.01}, torch::tensor(1.0f));

@@ -1,4 +1,4 @@
-// What is known to fail before a run starts.
+// Tests the checks that are made before a run starts, so that it does not fail hours later.
 #include "train/preflight.h"
 
 #include "tests/support.h"
@@ -8,7 +8,7 @@
 namespace rse {
 namespace {
 
-// The bound is one: never above what the model's own report says, and not far below where matrices dominate.
+// The bound is never above what the model's own report says, and not far below it where matrices dominate.
 TEST(Preflight, LeastMemoryIsALowerBoundOfTheReport) {
   const ToyRun toy;
   for (const char* method : {"rse", "rope", "learned", "none"}) {
@@ -31,7 +31,8 @@ TEST(Preflight, ArmsAndSeedsAddUp) {
   const MemoryNeed rse = least_memory(toy.config("", {"model.position.method=rse"}));
   const MemoryNeed six = least_memory(toy.config(kTwoArms, {"train.seeds=[1, 2, 3]"}));
   EXPECT_DOUBLE_EQ(rse.state - rope.state, 4 * sizeof(float) * 2 * 2);  // a decay per head and layer
-  // Of each replica its weights and two moments; gradients live one replica at a time, here the larger one's.
+  // Every replica has its weights and two moments. Gradients live for one replica at a time, here the larger
+  // one.
   EXPECT_DOUBLE_EQ(six.state, 3 * 0.75 * (rope.state + rse.state) + 0.25 * rse.state);
   EXPECT_DOUBLE_EQ(six.batches, rope.batches);
 }

@@ -1,4 +1,4 @@
-// rse-train as its users run, kill and resume it.
+// Runs, kills and resumes rse-train as its users do.
 #include <signal.h>
 #include <unistd.h>
 
@@ -64,14 +64,14 @@ class ResumeProgram : public ProgramTest {
     return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), "", ""};
   }
 
-  // Every file but run.lock, which names the last process that looked at the run.
+  // Lists every file except run.lock, which names the last process that looked at the run.
   std::map<std::string, std::string> files() const {
     auto found = listing(folder_.path());
     std::erase_if(found, [](const auto& item) { return item.first.ends_with("/run.lock"); });
     return found;
   }
 
-  // An error in one line that holds `parts` and leaves everything as it is.
+  // Expects an error in one line that holds `parts`, and no changed file.
   void refuses(const std::string& arguments, const std::vector<std::string>& parts) {
     const auto before = files();
     const Outcome outcome = shell(fmt::format("'{}' --log-level error {}", RSE_TRAIN_PROGRAM, arguments));
@@ -104,7 +104,7 @@ TEST_F(ResumeProgram, ATerminatedRunSavesItsStepAndSaysSoInItsExitCode) {
   verify_checkpoint(checkpoint_folder(folder_ / "run", last));
   EXPECT_EQ(metric_lines(folder_ / "run", "update").back()["step"], last);  // nothing is lost
   EXPECT_LT(last, 40);
-  // The folder alone is enough to go on.
+  // The folder alone is enough to continue.
   expect_ok(fmt::format("'{}' --resume run/checkpoints/step-{}", RSE_TRAIN_PROGRAM, last));
   expect_ok(train("--output straight"));
   EXPECT_EQ(comparable(folder_ / "run/metrics.jsonl"), comparable(folder_ / "straight/metrics.jsonl"));
@@ -114,7 +114,7 @@ TEST_F(ResumeProgram, ATerminatedRunSavesItsStepAndSaysSoInItsExitCode) {
 TEST_F(ResumeProgram, TwoSignalsEndItAtOnceAndHarmNothing) {
   const pid_t child = start("run", 7);
   kill(child, SIGTERM);
-  kill(child, SIGINT);  // another one, since two of a kind may arrive as one
+  kill(child, SIGINT);  // a different signal, because two of the same kind may arrive as one
   const int code = end_of(child).exit_code;
   EXPECT_TRUE(code == 128 + SIGTERM || code == 128 + SIGINT) << code;
   expect_ok(train("--output run --resume"));

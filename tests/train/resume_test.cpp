@@ -1,4 +1,5 @@
-// Runs that stop and go on: equal to a run that never stopped, bit for bit; and what is refused.
+// Tests that runs which stop and continue equal a run that never stopped, bit for bit, and what a resume
+// refuses.
 #include "train/resume.h"
 
 #include <unistd.h>
@@ -20,7 +21,8 @@ namespace {
 namespace fs = std::filesystem;
 
 TEST_F(ResumedRun, FortyStepsInTwoPartsAreFortySteps) {
-  // An epoch has 20 steps: the killed run has lost steps 16 and 17, and crosses the border after step 20.
+  // An epoch has 20 steps. The killed run has lost steps 16 and 17, and it crosses the border of epochs after
+  // step 20.
   expect_equal_after_crash({"train.steps=40", "checkpoint.every=5", "validation.every=10"}, 17);
 }
 
@@ -53,7 +55,7 @@ TEST_F(ResumedRun, EqualAfterAStopWhichSavesAtOnce) {
   EXPECT_EQ(comparable(run / "summary.json"), comparable(toy_.path("straight") / "summary.json"));
 }
 
-// The validation of step 6 is cut short: nothing of it is written, and the resumed run makes it up.
+// The validation of step 6 is cut short. None of it is written, and the resumed run repeats it.
 TEST_F(ResumedRun, EqualAfterAStopDuringValidation) {
   const RunConfig config = config_of({"validation.every=3", "checkpoint.every=0"});
   train(config, "straight");
@@ -61,7 +63,7 @@ TEST_F(ResumedRun, EqualAfterAStopDuringValidation) {
   int asked = 0;
   const auto second_replica_of_step_6 = [&] { return when(6)() && ++asked == 2; };
   EXPECT_THROW(make_trainer(config)->run(run, second_replica_of_step_6), Interrupted);
-  EXPECT_EQ(metric_lines(run, "validation").size(), 2u);  // of step 3
+  EXPECT_EQ(metric_lines(run, "validation").size(), 2u);  // both of step 3
   EXPECT_THAT(complete_checkpoints(run), testing::ElementsAre(6));
   resume(config, run);
   EXPECT_EQ(comparable(run / "metrics.jsonl"), comparable(toy_.path("straight") / "metrics.jsonl"));
@@ -167,7 +169,7 @@ TEST_F(ResumedRun, BranchesOffFromAnOlderCheckpoint) {
   EXPECT_EQ(metric_lines(branch.base.output, "update").back()["step"], 6);
   resume(branch, branch.base.output);
   fs::remove(run / "checkpoints/step-3/COMPLETE");
-  remove_leftovers(run);  // so that both have steps 6, 9 and 12
+  remove_leftovers(run);  // so that both runs have steps 6, 9 and 12
   expect_same_run(run, branch.base.output);
 }
 
@@ -240,7 +242,7 @@ TEST_F(ResumedRun, WhatIsNoRunIsRefused) {
       ThrowsUserError("step-3: not a complete checkpoint"));
 }
 
-// Bytes that this process has read through read(2) so far; maps of files are not counted.
+// Returns how many bytes this process has read through read(2) so far; mapped files are not counted.
 int64_t bytes_read() {
   std::ifstream io("/proc/self/io");
   std::string key;
@@ -248,14 +250,14 @@ int64_t bytes_read() {
   while (io >> key >> value) {
     if (key == "rchar:") return value;
   }
-  ADD_FAILURE() << "no rchar in /proc/self/io";
+  ADD_FAILURE() << "/proc/self/io has no rchar";
   return 0;
 }
 
 class LongRun : public ResumedRun {
  protected:
-  // Resumes a run after `step` updates that only its counters know of, for three more; returns the bytes
-  // read. `metrics_bytes`: what metrics.jsonl holds by then.
+  // Resumes a run after `step` updates, of which only its counters know, and makes three more.
+  // `metrics_bytes` is the size of metrics.jsonl by then. Returns the bytes that were read.
   int64_t resume_at(int64_t step, int64_t metrics_bytes, const std::string& name) {
     const RunConfig config = config_of({fmt::format("train.steps={}", step + 3), "train.warmup_steps=0"});
     const fs::path run = begin(config, name);
@@ -287,15 +289,15 @@ class LongRun : public ResumedRun {
   }
 };
 
-// What is read does not depend on the step: not the metrics so far (here 8 GiB of them), not the batches
-// that were trained on. Three updates are made, on the batches of their steps.
+// What is read does not depend on the step: neither the metrics so far (here 8 GiB of them) nor the batches
+// that were trained on are read. Three updates are made, on the batches of their steps.
 TEST_F(LongRun, ReadsNoMoreAtStepAMillionThanAtStepTen) {
   const int64_t early = resume_at(10, 1000, "early");
   const int64_t late = resume_at(1'000'000, int64_t{8} << 30, "late");
   EXPECT_LT(late, early + 4096);
   EXPECT_GT(early, 0);
-  // The updates made are those of steps 1,000,000 and on: the same losses as from a replica led there by
-  // hand.
+  // The updates are those of the steps from 1,000,000 on: their losses equal those of a replica that is
+  // brought to that step by hand.
   const RunConfig config = config_of({"train.steps=1000003", "train.warmup_steps=0"});
   Replica replica(config.arms[1], 1, config.base.train, torch::kCPU);
   replica.counters.step = 1'000'000;
@@ -335,7 +337,7 @@ TEST_F(ResumedRun, OneProcessHoldsTheLock) {
     EXPECT_THAT([&] { const RunLock second(run); },
                 ThrowsUserError(fmt::format("is in use by process {}", ::getpid())));
   }
-  const RunLock again(run);  // given back
+  const RunLock again(run);  // the first lock has been released
 }
 
 TEST_F(ResumedRun, LeftoversOfAKilledProcessGo) {

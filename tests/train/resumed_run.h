@@ -1,4 +1,4 @@
-// A toy run that dies and goes on.
+// A toy run that dies and continues.
 #pragma once
 
 #include <filesystem>
@@ -14,7 +14,7 @@
 
 namespace rse {
 
-// 12 steps of two arms with a checkpoint every 3 steps and 20 steps per epoch.
+// Configures 12 steps of two arms, with a checkpoint every 3 steps and 20 steps per epoch.
 class ResumedRun : public testing::Test {
  protected:
   struct Crash {};
@@ -29,17 +29,17 @@ class ResumedRun : public testing::Test {
 
   // Sets trainer_, which the functions below use.
   Trainer* make_trainer(const RunConfig& config) {
-    trainer_ = nullptr;  // the one before closes its files
+    trainer_ = nullptr;  // the previous trainer closes its files
     trainer_ = std::make_unique<Trainer>(config, toy_.train_file(), toy_.valid_file(), device_);
     return trainer_.get();
   }
 
-  // True once trainer_ has read updates up to `step`.
+  // The function returned is true once trainer_ has read the updates up to `step`.
   std::function<bool()> when(int64_t step) {
     return [this, step] { return trainer_->replicas().back()->counters.step >= step; };
   }
 
-  // A new run folder.
+  // Makes a new run folder.
   std::filesystem::path begin(const RunConfig& config, const std::string& name) {
     const std::filesystem::path run = toy_.path(name);
     std::filesystem::create_directories(run);
@@ -52,7 +52,7 @@ class ResumedRun : public testing::Test {
     make_trainer(config)->run(run);
   }
 
-  // A run that ended after `step` steps without saving them.
+  // Makes a run that ended after `step` steps without saving them.
   std::filesystem::path crashed_run(const RunConfig& config, int64_t step, const std::string& name) {
     const std::filesystem::path run = begin(config, name);
     const auto stop = [&]() -> bool { return when(step)() ? throw Crash() : false; };
@@ -65,7 +65,7 @@ class ResumedRun : public testing::Test {
     return plan_resume(find_run(run), false, config, toy_.train_file(), toy_.valid_file());
   }
 
-  // Goes on with the run to its end.
+  // Continues the run to its end.
   void resume(const RunConfig& config, const std::filesystem::path& run) {
     const ResumePlan plan = this->plan(config, run);
     make_trainer(config);

@@ -1,4 +1,4 @@
-// rse-train as a function: dry run, run folders, exit codes.
+// Tests rse-train as a function: dry run, run folders, exit codes.
 #include "train/run.h"
 
 #include <fstream>
@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A command over the toy configuration, written to a file; its run folder is "run" beside it.
+// Returns a command for the toy configuration, which is written to a file. The run folder is "run" beside it.
 TrainCommand toy_command(const ToyRun& toy, const std::string& arms) {
   std::ofstream(toy.path("toy.yaml")) << toy.yaml() << arms;
   TrainCommand command;
@@ -29,7 +29,7 @@ size_t files_in(const fs::path& folder) {
 
 class Run : public testing::Test {
  protected:
-  void SetUp() override { init_logging("info"); }  // without the log file of the test before
+  void SetUp() override { init_logging("info"); }  // closes the log file of the previous test
 };
 
 TEST_F(Run, TrainsIntoANewFolderAndNeverIntoItAgain) {

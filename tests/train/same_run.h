@@ -1,4 +1,4 @@
-// Two runs compared: everything that a run leaves behind, but for measurements of time and memory.
+// Compares two runs: everything that a run leaves behind, except measurements of time and memory.
 #pragma once
 
 #include <filesystem>
@@ -14,8 +14,8 @@
 
 namespace rse {
 
-// `value` without what depends on how long things took, and on what the process had allocated before: the
-// first run of a process pays for the workspaces of libraries, and a run that goes on finds them there.
+// Returns `value` without what depends on how long things took and on what the process had allocated before:
+// the first run of a process pays for the workspaces of libraries, which a resumed run finds in place.
 inline nlohmann::json without_measurements(const nlohmann::json& value) {
   static const std::set<std::string> kMeasured = {"step_ms",
                                                   "step_times_ms",
@@ -39,7 +39,7 @@ inline nlohmann::json without_measurements(const nlohmann::json& value) {
   return kept;
 }
 
-// A file's content as far as it may be compared.
+// Returns what may be compared of a file.
 inline std::string comparable(const std::filesystem::path& path) {
   const std::string content = read_file(path);
   if (path.extension() == ".json") return without_measurements(nlohmann::json::parse(content)).dump();
@@ -51,8 +51,8 @@ inline std::string comparable(const std::filesystem::path& path) {
   return text;
 }
 
-// The run's files by relative path, but for those that hold times only (log, event files) or checksums of
-// measurements (COMPLETE), and config.yaml, which holds paths.
+// Returns the run's files by relative path, except those that hold only times (log, event files) or checksums
+// of measurements (COMPLETE), and config.yaml, which holds paths.
 inline std::map<std::string, std::string> run_content(const std::filesystem::path& run) {
   std::map<std::string, std::string> content;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(run)) {
@@ -67,7 +67,7 @@ inline std::map<std::string, std::string> run_content(const std::filesystem::pat
 }
 
 // Fails the test where weights, optimizer state, counters, metrics or summary differ, or where one run has a
-// file that the other has not.
+// file that the other lacks.
 inline void expect_same_run(const std::filesystem::path& expected, const std::filesystem::path& found) {
   const auto a = run_content(expected), b = run_content(found);
   for (const auto& [name, content] : a) {

@@ -1,4 +1,4 @@
-// A tiny run for tests: token files whose text has structure, and a configuration of a few thousand
+// A tiny run for tests: token files whose text has structure, and a configuration with a few thousand
 // parameters.
 #pragma once
 
@@ -18,9 +18,9 @@ namespace rse {
 
 inline constexpr int64_t kToyVocabulary = 64;
 
-// Documents in which each token follows from the one before (next = a + 7, wrapped, in the ordinary pieces)
-// but for one in ten, drawn from (seed, position): a model that looks one token aside predicts far better
-// than word frequencies.
+// Writes documents in which each token follows from the previous one (next = previous + 7, wrapped, among the
+// ordinary pieces), except for one in ten, which is drawn from (seed, position). A model that looks one token
+// aside predicts far better than word frequencies do.
 inline void write_toy_corpus(const std::filesystem::path& path, uint64_t seed, int documents = 40,
                              int length = 64) {
   TokenFileWriter writer(path, "toy tokenizer", kToyVocabulary);
@@ -38,7 +38,7 @@ inline void write_toy_corpus(const std::filesystem::path& path, uint64_t seed, i
   writer.finish();
 }
 
-// A folder with train.bin, valid.bin, and configurations over them.
+// A folder with train.bin and valid.bin, and configurations that use them.
 class ToyRun {
  public:
   ToyRun() {
@@ -48,7 +48,7 @@ class ToyRun {
     valid_file_ = std::make_unique<TokenFile>(folder_ / "valid.bin");
   }
 
-  // YAML of a run of rope and rse; `extra` is appended as "--set" assignments.
+  // Returns the configuration of yaml() with `arms` appended and `assignments` applied as "--set" would.
   RunConfig config(const std::string& arms, const std::vector<std::string>& assignments = {}) const {
     ConfigNode tree = parse_config(yaml() + arms, "toy.yaml");
     for (const std::string& assignment : assignments) set_config_value(tree, assignment);
@@ -69,7 +69,7 @@ class ToyRun {
            "checkpoint: {every: 0}\n";
   }
 
-  // Trains `config` in a new folder under the toy folder; returns the folder.
+  // Trains `config` in a new folder under the toy folder, and returns that folder.
   std::filesystem::path train(const RunConfig& config, const std::string& name) {
     const std::filesystem::path run = folder_ / name;
     std::filesystem::create_directories(run);
@@ -95,7 +95,7 @@ inline const char* kTwoArms =
     "  rope: {model: {position: {method: rope}}}\n"
     "  rse: {model: {position: {method: rse}}}\n";
 
-// The lines of metrics.jsonl whose "type" is `type`.
+// Returns the lines of metrics.jsonl whose "type" is `type`.
 inline std::vector<nlohmann::json> metric_lines(const std::filesystem::path& run, const std::string& type) {
   std::vector<nlohmann::json> lines;
   std::ifstream file(run / "metrics.jsonl");
@@ -106,7 +106,7 @@ inline std::vector<nlohmann::json> metric_lines(const std::filesystem::path& run
   return lines;
 }
 
-// Same names, and every tensor equal bit for bit.
+// True where both have the same names and every tensor is equal bit for bit.
 inline bool bit_equal(const NamedTensors& a, const NamedTensors& b) {
   if (a.size() != b.size()) return false;
   for (size_t i = 0; i < a.size(); ++i) {

@@ -1,4 +1,4 @@
-// The training loop: equal arms, order, accumulation, failures, learning.
+// Tests the training loop: equal arms, order, accumulation, failures, learning.
 #include "train/trainer.h"
 
 #include <cmath>
@@ -75,9 +75,9 @@ TEST(Trainer, MetricsHoldRatesDecaysAndValidation) {
     EXPECT_FALSE(line["skipped"].get<bool>());
     EXPECT_EQ(line.contains("decay_learning_rate"), line["arm"] == "rse");
   }
-  EXPECT_DOUBLE_EQ(updates[0]["learning_rate"], 0.003 * 0.5);  // first of two warm-up steps
+  EXPECT_DOUBLE_EQ(updates[0]["learning_rate"], 0.003 * 0.5);  // the first of two warm-up steps
   const auto decays = metric_lines(run, "decay");
-  ASSERT_EQ(decays.size(), 2u);  // steps 2 and 4 of rse
+  ASSERT_EQ(decays.size(), 2u);  // at steps 2 and 4 of rse
   EXPECT_EQ(decays[1]["lambda"].size(), 2u);
   EXPECT_EQ(decays[1]["lambda"][0].size(), 2u);
   EXPECT_NEAR(decays[0]["lambda"][1][1].get<double>(), 0.01, 0.01);
@@ -93,7 +93,7 @@ TEST(Trainer, MetricsHoldRatesDecaysAndValidation) {
   EXPECT_THAT(summary["notes"].back().get<std::string>(), testing::HasSubstr("not enough seeds"));
 }
 
-// Gradients of one update of `batch`, by parameter.
+// Returns the gradients of one update with the micro-batches `micro`, in the order of the parameters.
 std::vector<torch::Tensor> gradients_of(Replica& replica, const std::vector<TokenBatch>& micro,
                                         int64_t targets) {
   std::vector<DeviceBatch> batches;
@@ -117,7 +117,7 @@ TEST(Trainer, AccumulationEqualsOneBigBatchAndCountsTargets) {
   const StepBatch whole = make_step_batch(toy.train_file(), sequences, big, 1, 1);
   const StepBatch parts = make_step_batch(toy.train_file(), sequences, small, 1, 1);
   ASSERT_EQ(whole.targets, parts.targets);
-  const auto& micro = parts.micro_batches;  // a mean of their means would differ
+  const auto& micro = parts.micro_batches;  // a mean of their means would be wrong
   ASSERT_TRUE(micro[0].targets() != micro[1].targets() || micro[1].targets() != micro[2].targets());
   const auto expected = gradients_of(replica, whole.micro_batches, whole.targets);
   const auto found = gradients_of(replica, parts.micro_batches, parts.targets);
@@ -145,7 +145,8 @@ TEST(Trainer, BatchesAreAFunctionOfSeedAndStep) {
   }
 }
 
-// Sequences and dropout are those of the micro-batch's number in the run, however updates divide them.
+// The number of a micro-batch in the run determines its sequences and dropout, however updates divide the
+// batches.
 TEST(Trainer, DrawsAreKeyedByTheGlobalMicroBatch) {
   const ToyRun toy;
   const SequenceSet sequences(toy.train_file(), 32, Packing::kDocument, 8);
@@ -182,7 +183,7 @@ TEST(Trainer, ABatchWithoutTargetsIsNoUpdateOfNaN) {
     EXPECT_TRUE(tensor.isfinite().all().item<bool>()) << name;
 }
 
-// Sets every element.
+// Sets every element of `parameter`.
 void overwrite(const torch::Tensor& parameter, float value) {
   const torch::NoGradGuard no_grad;
   torch::Tensor(parameter).fill_(value);
