@@ -1,5 +1,5 @@
-// Programs as their users run them: exit codes, what they write, and what they leave behind. No LibTorch
-// here.
+// Runs programs as their users do: exit codes, what they write, and what they leave behind. It does without
+// LibTorch.
 #pragma once
 
 #include <sys/wait.h>
@@ -16,11 +16,11 @@
 namespace rse {
 
 struct Outcome {
-  int exit_code = 0;  // 128 + number where a signal ended it
+  int exit_code = 0;  // 128 + the number of the signal that ended it
   std::string out, err;
 };
 
-// Every path below `folder`, with size and time of what is a file.
+// Lists every path below `folder`, with size and time for files.
 inline std::map<std::string, std::string> listing(const std::filesystem::path& folder) {
   std::map<std::string, std::string> found;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
@@ -31,10 +31,10 @@ inline std::map<std::string, std::string> listing(const std::filesystem::path& f
   return found;
 }
 
-// Commands run in folder_, so that arguments may name files relative to it.
+// Commands run in folder_, so that their arguments may name files relative to it.
 class ProgramTest : public testing::Test {
  protected:
-  // One command line of the shell.
+  // Runs one command line of the shell.
   Outcome shell(const std::string& command) const {
     const std::string out = (captured_ / "out").string(), err = (captured_ / "err").string();
     const int status = std::system(
@@ -42,8 +42,8 @@ class ProgramTest : public testing::Test {
     return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read_file(out), read_file(err)};
   }
 
-  // Exit code 2, one line on stderr that begins "NAME: error: " and holds `parts`, and no file made or
-  // changed. prefix: goes before the program ("VARIABLE=value ").
+  // Expects exit code 2, one line on stderr that begins with "NAME: error: " and holds `parts`, and no file
+  // made or changed. `prefix` goes before the program ("VARIABLE=value ").
   void expect_user_error(const std::string& program, const std::string& arguments,
                          const std::vector<std::string>& parts, const std::string& prefix = "") const {
     const auto before = listing(folder_.path());
@@ -56,7 +56,7 @@ class ProgramTest : public testing::Test {
     EXPECT_EQ(listing(folder_.path()), before) << arguments;
   }
 
-  // Writes a file below folder_; returns its path.
+  // Writes a file below folder_ and returns its path.
   std::string write(const std::string& name, const std::string& content) const {
     const std::filesystem::path path = folder_ / name;
     std::filesystem::create_directories(path.parent_path());

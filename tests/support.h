@@ -13,7 +13,7 @@
 
 namespace rse {
 
-// A folder that is removed with everything in it.
+// A folder that is removed together with everything in it.
 class TemporaryFolder {
  public:
   TemporaryFolder() {
@@ -32,7 +32,7 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
-// Matches a callable that throws UserError whose message contains `part`.
+// Matches a callable that throws a UserError whose message contains `part`.
 inline auto ThrowsUserError(const std::string& part) {
   return testing::ThrowsMessage<UserError>(testing::HasSubstr(part));
 }

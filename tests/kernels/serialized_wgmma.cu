@@ -1,4 +1,5 @@
-// What check_wgmma.sh must find: a branch that may diverge, on the accumulators of a wgmma that is under way.
+// check_wgmma.sh must reject this: a branch that may diverge uses the accumulators of a wgmma that is under
+// way.
 #include "kernels/hopper/tile.cuh"
 
 __global__ void serialized(float* out, const int* often) {
