@@ -132,7 +132,7 @@ TEST_F(BadInput, AConfigurationThatIsALinkToItself) {
 TEST_F(BadInput, AConfigurationThatMayNotBeRead) {
   write("c.yaml", "");
   chmod((folder_ / "c.yaml").c_str(), 0);
-  if (std::ifstream(folder_ / "c.yaml").is_open()) GTEST_SKIP() << "this user reads every file";
+  if (std::ifstream(folder_ / "c.yaml").is_open()) GTEST_SKIP() << "this user can read every file";
   expect_train_error("--config c.yaml", {"cannot open c.yaml: Permission denied"});
 }
 

@@ -15,7 +15,7 @@ class Disk : public BadInput {
   void SetUp() override {
     std::filesystem::create_directory(folder_ / "disk");
     const Outcome mount = on_disk("size=64k", "true");
-    if (mount.exit_code != 0) GTEST_SKIP() << "no mount namespace here: " << mount.err;
+    if (mount.exit_code != 0) GTEST_SKIP() << "this user cannot make a mount namespace: " << mount.err;
   }
 
   // Runs `command` with a tmpfs of `options` at disk/. What lies there at the end is copied to left/.
@@ -52,7 +52,7 @@ class Disk : public BadInput {
       for (const auto& [name, expected] : mark["files"].items()) {
         const std::string content = read_file(checkpoint.path() / name);
         EXPECT_EQ(hex64(xxh64(content.data(), content.size())), expected["xxh64"].get<std::string>())
-            << checkpoint.path() << name;
+            << checkpoint.path() << ", file " << name;
       }
       ++count;
     }

@@ -116,7 +116,8 @@ TEST(Tokenizer, EveryDamageIsFound) {
     const size_t place = sample * (model.size() - 1) / 499;
     bad[place] = static_cast<char>(bad[place] ^ (1 << sample % 8));
     EXPECT_THAT([&] { Tokenizer(bad, "x.model"); }, ThrowsUserError("x.model: ")) << "byte " << place;
-    EXPECT_THAT([&] { Tokenizer(model.substr(0, place), "x.model"); }, ThrowsUserError("x.model: ")) << place;
+    EXPECT_THAT([&] { Tokenizer(model.substr(0, place), "x.model"); }, ThrowsUserError("x.model: "))
+        << place << " bytes";
   }
   // The last bytes are the checksum's own. A model without a checksum may have lost anything.
   for (size_t missing = 1; missing <= 12; ++missing) {

@@ -223,7 +223,7 @@ TEST_F(LengthProtocolTest, Errors) {
 }
 
 TEST(GpuLengthProtocol, AgreesWithTheCpu) {
-  if (!torch::cuda::is_available()) GTEST_SKIP() << "no CUDA device";
+  if (!torch::cuda::is_available()) GTEST_SKIP() << "there is no CUDA device";
   TemporaryFolder folder;
   write_toy_file(folder / "a.bin", {600, 300}, kVocabulary);
   const TokenFile file(folder / "a.bin");

@@ -136,7 +136,7 @@ TEST(ValidationConfig, ReadsDumpsAndChecks) {
 }
 
 TEST(GpuValidation, AgreesWithTheCpu) {
-  if (!torch::cuda::is_available()) GTEST_SKIP() << "no CUDA device";
+  if (!torch::cuda::is_available()) GTEST_SKIP() << "there is no CUDA device";
   TemporaryFolder folder;
   write_toy_file(folder / "a.bin", {70, 130}, 40);
   const TokenFile file(folder / "a.bin");

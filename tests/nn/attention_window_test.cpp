@@ -145,7 +145,7 @@ TEST(AttentionWindow, TokensBeyondTheWindowHaveNoInfluence) {
     const torch::Tensor moved = (encoder(other, layout, all) - before).abs().amax(1);
     for (int64_t i = 0; i < length; ++i) {
       const bool reached = std::abs(i - changed) <= 2 * (window - 1);
-      EXPECT_EQ(moved[i].item<float>() > 1e-5f, reached) << kind << " " << i;
+      EXPECT_EQ(moved[i].item<float>() > 1e-5f, reached) << kind << ", token " << i;
     }
   }
 }
@@ -153,7 +153,7 @@ TEST(AttentionWindow, TokensBeyondTheWindowHaveNoInfluence) {
 class GpuAttentionWindow : public testing::TestWithParam<torch::ScalarType> {};
 
 TEST_P(GpuAttentionWindow, AgreesWithTheDenseOne) {
-  if (!torch::cuda::is_available()) GTEST_SKIP() << "no CUDA device";
+  if (!torch::cuda::is_available()) GTEST_SKIP() << "there is no CUDA device";
   const double tolerance = GetParam() == torch::kFloat32 ? 1e-4 : 0.03;
   for (const std::vector<int32_t>& borders : kBorders) {
     for (const int64_t window : {1, 7, 64, 100}) {

@@ -238,7 +238,7 @@ TEST(Encoder, ParameterRoles) {
 class GpuEncoder : public EveryMethod {
  protected:
   void SetUp() override {
-    if (!torch::cuda::is_available()) GTEST_SKIP() << "no CUDA device";
+    if (!torch::cuda::is_available()) GTEST_SKIP() << "there is no CUDA device";
   }
 };
 INSTANTIATE_TEST_SUITE_P(Gpu, GpuEncoder, testing::ValuesIn(kAllMethods),

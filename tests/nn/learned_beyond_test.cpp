@@ -74,9 +74,9 @@ TEST(LearnedBeyond, EachRuleGivesItsRows) {
         for (int64_t p = 0; p < length; ++p) {
           const torch::Tensor expected = row_at(table, place(p, length)), row = rows[layout.borders[s] + p];
           if (length <= kRows) {
-            EXPECT_TRUE(torch::equal(row, expected)) << p;  // the rows themselves
+            EXPECT_TRUE(torch::equal(row, expected)) << "position " << p;  // the rows themselves
           } else {
-            EXPECT_LT(largest_difference(row, expected), 1e-6) << p << " of " << length;
+            EXPECT_LT(largest_difference(row, expected), 1e-6) << "position " << p << " of " << length;
           }
         }
       }

@@ -15,7 +15,8 @@ TEST(Initialization, SharedParametersOfAllArmsAreBitEqual) {
     const auto parameters = encoder->named_parameters();
     for (const auto& item : reference->named_parameters()) {
       ASSERT_TRUE(parameters.contains(item.key())) << item.key();
-      EXPECT_TRUE(torch::equal(parameters[item.key()], item.value())) << method << " " << item.key();
+      EXPECT_TRUE(torch::equal(parameters[item.key()], item.value()))
+          << method << ", parameter " << item.key();
     }
     for (const auto& item : parameters) {
       EXPECT_EQ(item.key().starts_with("position."), !reference->named_parameters().contains(item.key()));
@@ -77,7 +78,7 @@ TEST(Initialization, DoesNotDependOnThreads) {
 class Dropout : public testing::TestWithParam<torch::DeviceType> {
  protected:
   void SetUp() override {
-    if (GetParam() == torch::kCUDA && !torch::cuda::is_available()) GTEST_SKIP() << "no CUDA device";
+    if (GetParam() == torch::kCUDA && !torch::cuda::is_available()) GTEST_SKIP() << "there is no CUDA device";
   }
   torch::Tensor drop(const DropoutKey& key, int64_t layer = 0, DropoutSite site = DropoutSite::kFfn) {
     return dropout(torch::ones({500, 401}, GetParam()), 0.3, key, layer, site);

@@ -157,7 +157,8 @@ TEST(BiasedAttention, CallsAndBlocksChangeNothing) {
     for (const int64_t pairs : {int64_t{1}, 2 * 128 * length, 2 * length * length, 5 * length * length}) {
       const auto found = results(pairs);
       for (size_t n = 0; n < wanted.size(); ++n) {
-        EXPECT_LT(largest_difference(found[n], wanted[n]), 1e-10) << length << " " << pairs << " " << n;
+        EXPECT_LT(largest_difference(found[n], wanted[n]), 1e-10)
+            << "length " << length << ", pairs " << pairs << ", result " << n;
       }
     }
   }
@@ -197,7 +198,7 @@ TEST(RopeDecay, ScopesAndStarts) {
 class GpuRopeDecay : public testing::TestWithParam<torch::ScalarType> {
  protected:
   void SetUp() override {
-    if (!torch::cuda::is_available()) GTEST_SKIP() << "no CUDA device";
+    if (!torch::cuda::is_available()) GTEST_SKIP() << "there is no CUDA device";
   }
 };
 

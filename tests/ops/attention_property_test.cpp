@@ -210,7 +210,7 @@ TEST_P(AttentionPropertyTest, SaturatedLogitsAreExact) {
         rem.select(2, kLength - 1).select(2, 1).fill_(1);  // no key after the last token
       }
       EXPECT_TRUE(torch::allclose(result.out, expected, 1e-2, dtype == torch::kFloat32 ? 1e-6 : 1e-5))
-          << torch::toString(dtype) << " " << logit << " " << decay;
+          << torch::toString(dtype) << ", logit " << logit << ", decay " << decay;
       EXPECT_LE(max_difference(result.rem, rem), kFloatRounding);
       for (const Tensor& grad : gradients(result, t)) EXPECT_TRUE(all_finite(grad));
     }
@@ -352,7 +352,7 @@ TEST(AttentionKernelTest, SameBitsForAnyNumberOfThreads) {
   for (const int threads : {2, 3}) {
     const auto many = run(threads);
     for (size_t i = 0; i < one.size(); ++i)
-      EXPECT_TRUE(torch::equal(one[i], many[i])) << i << ", " << threads;
+      EXPECT_TRUE(torch::equal(one[i], many[i])) << "result " << i << " with " << threads << " threads";
   }
   at::set_num_threads(threads_before);
 }

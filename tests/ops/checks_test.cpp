@@ -186,7 +186,7 @@ TEST(AttentionChecksTest, ForcedKernelsSayWhatTheyTake) {
 }
 
 TEST(GpuAttentionChecksTest, ForcedKernelsSayWhatTheyTake) {
-  if (!torch::cuda::is_available()) GTEST_SKIP() << "no GPU";
+  if (!torch::cuda::is_available()) GTEST_SKIP() << "there is no CUDA device";
   const auto x = torch::zeros({1, 5, 2, 8}, torch::kCUDA), decay = torch::zeros({2}, torch::kCUDA);
   AttentionOptions options;
   options.backend = Backend::kHopper;

@@ -17,8 +17,10 @@ TEST(RotaryTest, TablesFollowTheFormulaAndGrow) {
     for (const int64_t p : {int64_t{0}, positions / 2, positions - 1}) {
       for (int64_t d = 0; d < 8; ++d) {
         const double angle = static_cast<double>(p) * std::pow(10000.0, -2.0 * static_cast<double>(d) / 16);
-        EXPECT_EQ(cos[p][d].item<float>(), static_cast<float>(std::cos(angle))) << p << ", " << d;
-        EXPECT_EQ(sin[p][d].item<float>(), static_cast<float>(std::sin(angle))) << p << ", " << d;
+        EXPECT_EQ(cos[p][d].item<float>(), static_cast<float>(std::cos(angle)))
+            << "position " << p << ", pair " << d;
+        EXPECT_EQ(sin[p][d].item<float>(), static_cast<float>(std::sin(angle)))
+            << "position " << p << ", pair " << d;
       }
     }
   }

@@ -31,7 +31,8 @@ inline std::string target_name(const testing::TestParamInfo<Target>& info) { ret
 class TargetTest : public testing::TestWithParam<Target> {
  protected:
   void SetUp() override {
-    if (GetParam().device == torch::kCUDA && !torch::cuda::is_available()) GTEST_SKIP() << "no GPU";
+    if (GetParam().device == torch::kCUDA && !torch::cuda::is_available())
+      GTEST_SKIP() << "there is no CUDA device";
     // Here the reference is many small operators, whose threads only wait for each other on a busy machine.
     at::set_num_threads(GetParam().backend == Backend::kReference ? 1 : 2);
   }
