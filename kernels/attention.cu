@@ -1,5 +1,5 @@
-// The kernels' plain interface. This is the one file that turns run-time values (path, dtype, head size) into
-// template arguments; every combination that it names is instantiated in the passes and tested.
+// The kernels' plain interface. This file turns path, dtype and head size, known at run time, into template
+// arguments; every combination that it names is instantiated in the passes and tested.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 

@@ -48,7 +48,7 @@ __device__ inline int last_not_after(int documents, int at, First first) {
   return low;
 }
 
-// The row block with this number (num_blocks() in saved_size.h says how they are numbered).
+// The row block with this number (layout.h says how they are numbered).
 __device__ inline RowBlock row_block(const Documents& docs, int block) {
   const int d = last_not_after(docs.documents, block, [&](int i) { return docs.begin(i) / kRows + i; });
   const int begin = docs.begin(d);

@@ -115,17 +115,20 @@ inline int gradient_slots(const AttentionParams& p, int multiprocessors) {
 
 // What backward works in. "Rows" and "matrices" are those of Prepared.
 struct Accumulators {
-  void* grad_out;  // matrix of the problem's dtype
-  float4*
-      row_state;  // rows: {total of the left side, of the right side, |grad_out|, largest |gradient of rem|}
-  float2* remainder;  // rows, float32 path only: rem times its gradient on the left side, on the right side
-  uint32_t*
-      self_key;  // rows, Hopper path only: the self key's weight and logit gradient, a pair of the dtype
-  float* query;  // dQ: rows x padded head_dim; null where finishes_query()
-  float *key,
-      *value;    // dK and dV: [slots] float32 matrices each, tiled on the Hopper path (accumulator_offset())
-  float* decay;  // [items]: d lambda
-  int slots;     // gradient_slots()
+  // A matrix of the problem's dtype.
+  void* grad_out;
+  // Per row {total of the left side, of the right side, |grad_out|, largest |gradient of rem|}.
+  float4* row_state;
+  // Per row, on the float32 path only: rem times its gradient on the left side, on the right side.
+  float2* remainder;
+  // Per row, on the Hopper path only: the self key's weight and logit gradient, a pair of the dtype.
+  uint32_t* self_key;
+  // dQ: rows x padded head_dim; null where finishes_query().
+  float* query;
+  // dK and dV: [slots] float32 matrices each, tiled on the Hopper path (accumulator_offset()).
+  float *key, *value;
+  float* decay;    // [items]: d lambda
+  int slots;       // gradient_slots()
   int64_t matrix;  // the number of elements in a matrix
   Accumulators(const AttentionParams& p, int multiprocessors, Arena& arena) {
     const int64_t rows = p.batch * p.heads * p.seq;

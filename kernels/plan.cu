@@ -8,8 +8,8 @@ namespace {
 constexpr int kWarps = kPassThreads / 32, kBuckets = 64;
 
 // Keys farther than this weigh less than skip_below in all, where no s exceeds `most` (in units of log2): the
-// decay window of src/ops/README.md section 5, 2^(most - lambda D0) / (e^lambda - 1) < skip_below. decay:
-// lambda itself.
+// decay window of src/ops/README.md section 5, 2^(most - log2(e) lambda D0) / (e^lambda - 1) < skip_below.
+// decay: lambda itself.
 __device__ int decay_reach(float most, float decay, float skip_below, int longest) {
   if (!(skip_below > 0.f) || !(decay > 0.f)) return longest;
   const float tail = decay > 20.f ? decay * kLog2E : log2f(expm1f(decay));  // expm1f overflows at 89

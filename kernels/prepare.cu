@@ -159,7 +159,8 @@ __global__ void __launch_bounds__(kPassThreads)
   for (int row = threadIdx.x / Lanes::kGroup; row < kKeys; row += Lanes::kAtOnce) {
     const RowIndex i = rows.at(row);
     if (i.inside) clear_sums<D>(acc, i.prepared);
-    float d[2][4] = {}, all = 0, left = 0, norm = 0, self_weight_grad = 0;
+    // rest: of the right side; where causal, of the only one.
+    float d[2][4] = {}, rest = 0, left = 0, norm = 0, self_weight_grad = 0;
     if (i.valid && 4 * g < half) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
@@ -173,19 +174,19 @@ __global__ void __launch_bounds__(kPassThreads)
         for (int n = 0; n < 4; ++n) {
           norm = fmaf(d[h][n], d[h][n], norm);
           self_weight_grad = fmaf(d[h][n], v[n], self_weight_grad);
-          all = fmaf(d[h][n], o[n] - l[n], all);
+          rest = fmaf(d[h][n], o[n] - l[n], rest);
           left = fmaf(d[h][n], l[n], left);
         }
       }
     }
     norm = group_sum<Lanes::kGroup>(norm);
     self_weight_grad = group_sum<Lanes::kGroup>(self_weight_grad);
-    all = group_sum<Lanes::kGroup>(all);
+    rest = group_sum<Lanes::kGroup>(rest);
     left = group_sum<Lanes::kGroup>(left);
     if (!i.inside) continue;
     store_row<Element, D, kTiled, false>(acc.grad_out, i, g, p.head_dim, d[0], d[1]);
     if (g != 0 || !i.valid) continue;
-    float side[2] = {p.causal ? all : left, p.causal ? 0.f : all}, remainder[2] = {}, largest = 0;
+    float side[2] = {p.causal ? rest : left, p.causal ? 0.f : rest}, remainder[2] = {}, largest = 0;
     for (int s = 0; s < sides; ++s) {
       const float d_rem = (in.grad_rem == nullptr ? 0.f : in.grad_rem[i.row * sides + s]) +
                           (p.remainder_self ? self_weight_grad : 0.f);

@@ -91,7 +91,8 @@ __device__ __forceinline__ float nearer_sum(float& x) {
   return nearer_lanes<kLeft, Lanes>(x, 0.f, [](float a, float b) { return a + b; });
 }
 
-// For lanes that do not: received[s] is what the 2^s lanes beside this lane's 2^s combine to; x as above.
+// For lanes that do not combine first (kCombineFirst is false): received[s] becomes what the 2^s lanes beside
+// this lane's 2^s hold, combined; x becomes what all lanes of the row combine to.
 template <typename Lanes, typename Combine>
 __device__ __forceinline__ void over_lanes(float& x, float (&received)[Lanes::kSteps], Combine combine) {
 #pragma unroll
@@ -200,8 +201,9 @@ __device__ inline void pack_logit_gradients(const float (&logit_grad)[32], uint3
 }
 
 // Row h: gradients of weights become gradients of logits. weights: packed, as the products had them, so that
-// sums of weighted gradients agree with the totals that the walk starts from; most: of the farther sum;
-// grad_decay -= the sum of logit gradients times distance, which is the row's share of d lambda (section 3).
+// sums of weighted gradients agree with the totals that the walk starts from; most: the largest magnitude
+// that the farther sum may have; grad_decay -= the sum of logit gradients times distance, which is the row's
+// share of d lambda (section 3).
 template <typename Element, bool kLeft>
 __device__ __forceinline__ void row_gradients(int h, float (&grad)[32], const uint32_t (&weights)[4][4],
                                               const float (&beta)[32], float& farther, float most,

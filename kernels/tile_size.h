@@ -33,6 +33,7 @@ struct ForwardTile {
   static constexpr int kMatrix = kKeys * D;   // keys, or values
   static constexpr int kStage = 2 * kMatrix;  // keys, then values
   static constexpr int kSharedBytes = kStages * kStage * 2;
+  static_assert(kStages == 2, "the walk takes the stages by turns");
 };
 
 template <int D>
@@ -47,6 +48,7 @@ struct BackwardTile {
   static constexpr int kWeights = kGradOut + kRowMatrix;
   static constexpr int kLogitGrads = kWeights + kWeightMatrix;
   static constexpr int kSharedBytes = (kLogitGrads + kWeightMatrix) * 2;
+  static_assert(kStages == 2, "the walk takes the stages by turns");
 };
 static_assert(BackwardTile<64>::kSharedBytes <= 99 * kKibibyte,
               "compute capability 8.6 and 8.9 give a block 99 KiB, and take head_dim up to 64");
@@ -68,8 +70,8 @@ struct ForwardTile {
   static constexpr int kBlocksPerMultiprocessor = D <= 64 ? 3 : 2;  // what its registers are bounded for
   static constexpr int kTileKeys = kKeys;
   static constexpr int kMatrix = kHalfRows * D;  // queries, keys, or values
-  static constexpr bool kWeightsOverKeys =
-      D > 64;  // weights take the place of the keys, which are then loaded later
+  // Weights take the place of the keys, which are then loaded later.
+  static constexpr bool kWeightsOverKeys = D > 64;
   static constexpr int kWeightMatrix = kHalfRows * kTileKeys;
   static constexpr int kKeysAt = kMatrix, kValues = 2 * kMatrix;
   static constexpr int kWeights = kWeightsOverKeys ? kKeysAt : 3 * kMatrix;
@@ -147,6 +149,7 @@ struct BackwardTile {
   static constexpr int kSelfKeys = kSums + kSumBuffers * 2 * 2 * kPanelElements;  // a pair per row
   static constexpr int kBarriers = kSelfKeys + 2 * kRows;
   static constexpr int kSharedBytes = kBarriers * 2 + kBarrierBytes;
+  static_assert(kStages >= 2, "one tile is computed while the next is loaded");
   static_assert(kStages * 8 <= kBarrierBytes, "each stage has a barrier of 8 bytes");
   static_assert(kMatrix == kPanels * kPanelElements, "a tile is whole panels");
   static_assert(kSharedBytes <= 227 * kKibibyte, "compute capability 9.0 gives a block 227 KiB");

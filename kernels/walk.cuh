@@ -83,7 +83,8 @@ struct TileRange {
   }
   __device__ int at(int i) const { return kLeft ? begin - i : begin + i; }  // number of the i-th tile
   __device__ int first_key(int i) const { return at(i) * kTileKeys; }
-  // The farthest key of the first `walked` tiles; the nearest row where that is none.
+  // The farthest key of the first `walked` tiles, or first_row where none was walked: on the left the extents
+  // then count keys of the block itself, all of which weigh less than skip_below.
   __device__ int last_key(int walked, int first_row, int length) const {
     if (walked == 0) return first_row;
     return kLeft ? first_key(walked - 1) : min(length, first_key(walked - 1) + kTileKeys) - 1;

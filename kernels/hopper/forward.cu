@@ -140,8 +140,8 @@ struct Block {
     int i = 0;
     while (i < tiles.count) {
       if (!__syncthreads_or(stick[0] >= skip_below || stick[1] >= skip_below)) break;
-      load_step(tiles,
-                i + Tile::kStep);  // into the stages of the step before the last, which nobody reads any more
+      // Into the stages of the step before the last, which nobody reads any more.
+      load_step(tiles, i + Tile::kStep);
       const int step_end = min(tiles.count, i + Tile::kStep);
       for (; i < step_end; ++i) walk_tile<kLeft>(stick, loads + i, tiles.first_key(i), last_row);
     }

@@ -44,9 +44,8 @@ struct Block {
   Element *query = shared + Tile::kQuery, *grad_out = shared + Tile::kGradOut;
   Element *weights = shared + Tile::kWeights, *logit_grads = shared + Tile::kLogitGrads;
 
-  __device__ int thread_row() const {
-    return warp_row + quad_of_warp();
-  }  // in the block; its other row is 8 further
+  // The thread's first row in the block; its other row is 8 further.
+  __device__ int thread_row() const { return warp_row + quad_of_warp(); }
 
   __device__ void rows_of(const Element* matrix, uint32_t (&a)[D / 16][4]) const {
     const int lane = threadIdx.x % 32, row = warp_row + lane % 16;

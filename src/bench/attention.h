@@ -41,7 +41,8 @@ struct AttentionBenchOptions {
   std::string json;  // file that the results are written to; empty: none
 };
 
-// Prints a table; returns false where a case missed its bound. UserError names the option that makes no sense.
+// Prints a table; returns false where a case missed its bound. UserError names the option that makes no
+// sense.
 bool run_attention_bench(AttentionBenchOptions options);
 
 // What each backend resolves to on the devices of this machine, one per line.

@@ -45,7 +45,8 @@ BenchPrecision parse_precision(const std::string& name);
 BenchInputs make_inputs(const AttentionBenchOptions& options, int64_t seq, torch::ScalarType type,
                         const torch::Device& device);
 
-// SDPA comes first: cuDNN's and FlashAttention's for 16-bit types on CUDA, else the one that LibTorch chooses.
+// SDPA comes first: cuDNN's and FlashAttention's for 16-bit types on CUDA, else the one that LibTorch
+// chooses.
 std::vector<BenchCase> make_cases(const AttentionBenchOptions& options, const torch::Device& device,
                                   torch::ScalarType type);
 

@@ -1,7 +1,8 @@
 // How rse-bench measures: times with their spread, and the peak memory of one call.
 //
 // Google Benchmark runs one case to its end before it starts the next. Here cases are compared, so they take
-// turns, round by round, and clock drift and neighbours hit all of them alike; hence a timing loop of our own.
+// turns, round by round, and clock drift and neighbours hit all of them alike; hence a timing loop of our
+// own.
 #pragma once
 
 #include <torch/torch.h>

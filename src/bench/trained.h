@@ -1,5 +1,6 @@
-// The inputs of a trained model's attention layers, for rse-bench attention --run: of the first RSE arm's first
-// seed, reading the first `batch` windows of `seq` tokens of a token file with 15 % of the tokens masked.
+// The inputs of a trained model's attention layers, for rse-bench attention --run: of the first RSE arm's
+// first seed, reading the first `batch` windows of `seq` tokens of a token file with 15 % of the tokens
+// masked.
 #pragma once
 
 #include <torch/torch.h>

@@ -4,7 +4,7 @@
 #   rse_program(rse-train rse_train.cpp LINKS rse_train)
 #   rse_test(core SOURCES a_test.cpp LINKS rse_core [TORCH])    every TEST() becomes a ctest entry
 #
-# torch/torch.h costs about 30 s a file, so targets marked TORCH share one precompiled header (target
+# torch/torch.h costs about 30 s per file, so targets marked TORCH share one precompiled header (target
 # rse_torch_pch). A precompiled header fits only objects compiled with the same flags: everything,
 # programs too, is compiled with -fPIC.
 add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fPIC>)

@@ -67,7 +67,7 @@ TargetNll target_nll(const Evaluator& model, const EvaluationSet& set, const Eva
                      const std::function<void(int64_t)>& progress) {
   const torch::NoGradGuard no_grad;
   const int64_t most = std::min<int64_t>(settings.batch_tokens, std::numeric_limits<int32_t>::max());
-  const int64_t pieces_a_batch = std::max<int64_t>(1, most / set.piece_tokens());
+  const int64_t pieces_per_batch = std::max<int64_t>(1, most / set.piece_tokens());
   TargetNll result;
   torch::Tensor running;  // the batch before, perhaps still on its way through the device
   int64_t running_pieces = 0;
@@ -75,8 +75,8 @@ TargetNll target_nll(const Evaluator& model, const EvaluationSet& set, const Eva
     if (running.defined()) append(running, result.nll);
     if (progress) progress(running_pieces * set.piece_tokens());
   };
-  for (int64_t first = 0; first < set.size(); first += pieces_a_batch) {
-    const int64_t count = std::min(pieces_a_batch, set.size() - first);
+  for (int64_t first = 0; first < set.size(); first += pieces_per_batch) {
+    const int64_t count = std::min(pieces_per_batch, set.size() - first);
     const TokenBatch batch = target_batch(set, settings, first, count, result.places);
     torch::Tensor nll;
     if (batch.targets() > 0) {

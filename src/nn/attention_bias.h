@@ -15,9 +15,9 @@ class AttentionBias : public torch::CustomClassHolder {
   // it its gradient. Undefined where nothing is learned.
   virtual torch::Tensor parameter() const = 0;
 
-  // parameter: parameter(), or another tensor that stands for it; of no use where nothing is learned.
+  // parameter: parameter(), or another tensor that stands for it; undefined where nothing is learned.
   // query_positions [..., queries] and key_positions [..., keys]: int64, positions inside the sequence, on
-  // the parameter's device; a key that attention does not see may have any. Returns [..., heads, queries,
+  // the query's device; a key that attention does not see may have any. Returns [..., heads, queries,
   // keys], float32 or wider; differentiable in `parameter`.
   virtual torch::Tensor block(const torch::Tensor& parameter, const torch::Tensor& query_positions,
                               const torch::Tensor& key_positions) const = 0;

@@ -14,7 +14,7 @@ namespace rse {
 struct ReportSettings {
   int64_t seq_len = 512;
   int64_t tokens = 512;        // of one forward and backward pass
-  double target_share = 0.15;  // targets a token
+  double target_share = 0.15;  // targets per token
   bool bf16 = false;           // under bf16 autocast
 };
 
@@ -31,7 +31,7 @@ struct ModelReport {
   int64_t position_parameters = 0;
   int64_t table_bytes = 0;  // computed tables and buffers
 
-  // Training FLOP a token, forward and backward = 3 x forward:
+  // Training FLOPs per token, forward and backward = 3 x forward:
   //   3 x (layers x (2 x (4 width^2 + f width ffn_width) + attention(seq_len) / seq_len)
   //        + target_share x 2 x (width^2 + width vocab_size))          f: 2 GELU, 3 GeGLU
   // attention(n): PositionMethod::attention_flops, every pair counted. Look-ups, norms and element-wise work
@@ -40,8 +40,8 @@ struct ModelReport {
   std::string flop_formula;  // the same with the model's numbers in it
 
   int64_t state_bytes = 0;  // weights, gradients, and AdamW's two moments, all float32
-  int64_t activation_bytes =
-      0;  // what backward keeps of `tokens` tokens; an estimate, attention's own extras left out
+  // What backward keeps of `tokens` tokens: an estimate, which leaves out what attention keeps.
+  int64_t activation_bytes = 0;
 };
 
 ModelReport report_model(const EncoderImpl& encoder, const ReportSettings& settings);

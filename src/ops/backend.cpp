@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "kernels/saved_size.h"
+#include "core/check.h"
 #include "ops/attention_problem.h"
 
 namespace rse {
@@ -41,6 +41,19 @@ std::string describe_backend(Backend backend, const torch::Device& device) {
 
 namespace rse::ops {
 
+kernels::Path path_of(Backend backend) {
+  switch (backend) {
+    case Backend::kPortable:
+      return kernels::Path::kPortable;
+    case Backend::kHopper:
+      return kernels::Path::kHopper;
+    case Backend::kAuto:
+    case Backend::kReference:
+      break;
+  }
+  RSE_ASSERT(false, "backend {} has no CUDA kernels", static_cast<int>(backend));
+}
+
 Backend resolve_backend(Backend backend, const torch::Tensor& query,
                         const std::optional<torch::Tensor>& cu_seqlens) {
   if (backend != Backend::kAuto || !query.is_cuda()) return backend;
@@ -62,8 +75,7 @@ c10::SymInt saved_size(const torch::Tensor& query, const c10::SymInt& documents,
   const c10::SymInt batch = packed ? c10::SymInt(1) : size(0);
   return kernels::saved_floats<c10::SymInt>(
       batch, size(packed ? 0 : 1), size(packed ? 1 : 2), documents, size(-1).guard_int(__FILE__, __LINE__),
-      static_cast<int64_t>(query.element_size()), options.causal,
-      options.backend == Backend::kHopper ? kernels::Path::kHopper : kernels::Path::kPortable);
+      static_cast<int64_t>(query.element_size()), options.causal, path_of(options.backend));
 }
 
 torch::Tensor empty_saved(const AttentionProblem& problem, bool save) {

@@ -8,9 +8,13 @@
 
 #include <optional>
 
+#include "kernels/saved_size.h"
 #include "ops/attention.h"
 
 namespace rse::ops {
+
+// The CUDA kernels that `backend` names; an assertion fails for a backend that names none.
+kernels::Path path_of(Backend backend);
 
 // kAuto for a CUDA query: the first of kHopper and kPortable that takes its dtype and head_dim on its device,
 // else kReference; kHopper, which pads every document to a multiple of 128 rows, only for documents of 32

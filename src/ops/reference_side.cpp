@@ -32,11 +32,11 @@ std::vector<Chunk> split_into_chunks(const SideInput& in) {
   const int64_t sequences = in.query.size(0), length = in.query.size(1);
   const int64_t reach = in.window > 0 ? std::min(in.window, length) : length;
   const int64_t budget = in.query.is_cuda() ? kPairsCuda : kPairsCpu;
-  const int64_t rows_a_chunk = std::clamp(budget / std::max<int64_t>(reach, 1), int64_t{1}, kRows);
+  const int64_t rows_per_chunk = std::clamp(budget / std::max<int64_t>(reach, 1), int64_t{1}, kRows);
   std::vector<Chunk> chunks;
   // The last query has no key after it.
-  for (int64_t row = 0; row + 1 < length; row += rows_a_chunk) {
-    const int64_t rows = std::min(rows_a_chunk, length - row);
+  for (int64_t row = 0; row + 1 < length; row += rows_per_chunk) {
+    const int64_t rows = std::min(rows_per_chunk, length - row);
     const int64_t keys = std::min(length, row + rows - 1 + reach) - (row + 1);
     if (keys <= 0) break;
     const int64_t step = std::max<int64_t>(budget / (rows * keys), 1);

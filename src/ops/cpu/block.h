@@ -74,7 +74,7 @@ void tile_products(const HeadView<T>& head, const T* keys, int64_t tile, const T
                  columns, kBlock, products, kBlock);
 }
 
-// columns[d][i] += sum_j rows[j][d] tile[j][i].
+// columns[d][i] += sum_j rows[j][d] weights[j][i], over the keys j of the tile.
 template <typename T>
 void add_to_columns(const HeadView<T>& head, const T* rows, int64_t tile, const TileShape<T>& shape,
                     const T* weights, T* columns) {
@@ -82,7 +82,7 @@ void add_to_columns(const HeadView<T>& head, const T* rows, int64_t tile, const 
                 weights, kBlock, columns, kBlock);
 }
 
-// rows[j][d] += sum_i tile[j][i] block_rows[i][d], the block's own rows.
+// rows[j][d] += sum_i weights[j][i] block_rows[i][d]: block_rows are the block's own, rows those of the tile.
 template <typename T>
 void add_to_rows(const HeadView<T>& head, const BlockPlace& place, const T* block_rows, int64_t tile,
                  const TileShape<T>& shape, const T* weights, T* rows) {

@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "kernels/attention.h"
 #include "ops/attention_problem.h"
+#include "ops/backend.h"
 
 namespace rse::ops {
 namespace {
@@ -37,10 +38,6 @@ kernels::Dtype dtype_of(torch::ScalarType type) {
     default:
       return kernels::Dtype::kFloat32;
   }
-}
-
-kernels::Path path_of(Backend backend) {
-  return backend == Backend::kHopper ? kernels::Path::kHopper : kernels::Path::kPortable;
 }
 
 kernels::Strided strided(const Tensor& x) {
