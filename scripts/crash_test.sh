@@ -33,7 +33,7 @@ cleanup() {
 }
 trap cleanup EXIT
 
-# Writes text of made-up words, the same each time.
+# Writes text of made-up words, which is the same each time.
 awk 'BEGIN {
   srand(1)
   for (line = 0; line < 600; ++line) {
@@ -60,8 +60,8 @@ arms:
   rse: {model: {position: {method: rse}}}
 EOF
 
-# Starts or resumes the run in folder $1/run in the background and sets $running. The run starts within the folder, so
-# that configurations do not differ in their paths.
+# Starts or resumes the run in folder $1/run in the background and sets $running. The run starts inside $1, so that the
+# paths in its configuration do not differ between runs.
 start() {
   local resume=()
   [ ! -e "$1/run/config.yaml" ] || resume=(--resume)
@@ -182,6 +182,6 @@ echo "crash test: $killed kills: $early before the first checkpoint was complete
   "last, $late after the last; $saving of them while a checkpoint was being written, $removing while one was being removed"
 echo "crash test: all $ended runs ended bit-equal to the undisturbed one (which took $life ms)"
 if [ "$kills" -ge 20 ] && [ "$saving" = 0 ]; then
-  echo "crash test: no kill came while a checkpoint was being written: this proves too little" >&2
+  echo "crash test: no kill came while a checkpoint was being written, so this run proves too little" >&2
   exit 1
 fi

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws src/eval/change_by_length.svg from the tables of src/eval/README.md section 6. Needs nothing but Python.
+"""Draws src/eval/change_by_length.svg from the tables of src/eval/README.md section 6. It needs only Python.
 
 Usage: draw_change_by_length.py [README [SVG]]
 
@@ -14,20 +14,20 @@ FOLDER = pathlib.Path(__file__).resolve().parent.parent / "src" / "eval"
 WIDTH, HEIGHT, LEFT, RIGHT = 780, 420, 64, 176
 UPPER = {"top": 44, "bottom": 214, "low": 0.0, "high": 5.0, "ticks": (0, 1, 2, 3, 4, 5)}
 LOWER = {"top": 258, "bottom": 376, "low": -0.03, "high": 0.03, "ticks": (-0.02, 0, 0.02)}
-# Okabe and Ito's colours, told apart without them by dash and by the label at the line's end.
+# The colours are Okabe and Ito's. Dashes and the label at a line's end tell lines apart without colour.
 STYLES = {"learned": ("#CC79A7", ""), "RoPE": ("#D55E00", ""), "RSE": ("#0072B2", ""), "control": ("#0072B2", "5 4")}
 NUMBER = r"[+-]?\d+\.\d+"
 CELL = re.compile(rf"\**({NUMBER})\**(?:\s*\[({NUMBER}), ({NUMBER})\])?")
 
 
 def read_tables(text):
-    """[(name of a row, its lengths, [(change, low, high)])]; low and high None where no interval is given."""
+    """Returns [(name of a row, its lengths, [(change, low, high)])]. low and high are None where no interval is given."""
     rows, lengths, control = [], [], False
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if not line.startswith("|"):
             lengths = []
-        elif cells[-1] == "16,384":  # a table's head
+        elif cells[-1] == "16,384":  # the head of a table
             heads = [re.fullmatch(r"(?:change at )?([\d,]+)", cell) for cell in cells[1:]]
             lengths = [int(head.group(1).replace(",", "")) for head in heads if head]
             control = cells[0] == "control"

@@ -35,7 +35,7 @@ while [ $# -gt 0 ]; do
 done
 [ ${#targets[@]} -gt 0 ] || targets=("${all_targets[@]}")
 
-# 1. A clang++ that can link a fuzzer.
+# 1. Find a clang++ that can link a fuzzer.
 can_fuzz() {
   command -v "$1" >/dev/null &&
     echo '#include <cstdint>
@@ -51,19 +51,19 @@ find_clang() {
 }
 clang=$(find_clang)
 if [ -z "$clang" ]; then
-  [ -z "$installed_only" ] || { echo "fuzz: no clang++ with a fuzzer runtime here"; exit 77; }
+  [ -z "$installed_only" ] || { echo "fuzz: this machine has no clang++ with a fuzzer runtime"; exit 77; }
   version=14
   ! grep -qs 'VERSION_CODENAME=noble' /etc/os-release || version=18
   RSE_EXTRA_PACKAGES="clang-$version libclang-rt-$version-dev" scripts/setup.sh
   clang=$(find_clang)
-  [ -n "$clang" ] || fail "clang-$version does not link fuzzers here"
+  [ -n "$clang" ] || fail "clang-$version cannot link fuzzers on this machine"
 fi
 
-# 2. Build, and seeds made by it.
+# 2. Build the targets, and let the build write the seeds.
 build=build/fuzz
 mkdir -p "$build"
 exec 8>"$build/lock"
-flock 8  # two runs at once build one after the other
+flock 8  # runs that start at the same time build one after the other
 cmake --preset fuzz -DCMAKE_CXX_COMPILER="$clang" >"$build/configure.log" 2>&1 || { cat "$build/configure.log" >&2; exit 1; }
 cmake --build --preset fuzz --parallel "$(nproc)" >"$build/build.log" 2>&1 || { tail -n 60 "$build/build.log" >&2; exit 1; }
 if [ ! -e "$build/seeds" ] || [ "$build/bin/make_fuzz_seeds" -nt "$build/seeds" ]; then
@@ -75,7 +75,7 @@ fi
 flock -u 8
 [ -z "$build_only" ] || exit 0
 
-# 3. Run. Inputs become files in memory where there is room for it.
+# 3. Run the targets. Inputs become files in memory where there is room for it.
 scratch=$(mktemp -d /dev/shm/rse_fuzz.XXXXXX 2>/dev/null || mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 export TMPDIR="$scratch"

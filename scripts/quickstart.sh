@@ -46,7 +46,7 @@ split() {
     { print > (unit % 20 == 7 ? valid : train) }'
 }
 if [ ${#texts[@]} -eq 0 ]; then
-  # "Ge1:2 And the earth ..." becomes the verse alone; a new chapter starts a new document.
+  # "Ge1:2 And the earth ..." becomes the verse alone. A new chapter starts a new document.
   bible -f gen1:1-rev22:21 | awk '{ split($1, place, ":"); if (NR > 1 && place[1] != last) print ""
     last = place[1]; $1 = ""; print substr($0, 2) }' | split
   name="King James Bible"
@@ -57,7 +57,7 @@ fi
 
 for part in train valid; do
   [ -s "$home/text/$part.txt" ] && continue
-  echo "quickstart: error: $name: too little text; every 20th stretch of 50 lines is held out, so 350 lines at least" >&2
+  echo "quickstart: error: $name: expected at least 350 lines, because every 20th stretch of 50 lines is held out" >&2
   exit 2
 done
 echo "quickstart: text: $name; 1,024 pieces"
@@ -69,7 +69,8 @@ while [ -e "$home/run-$run" ]; do run=$((run + 1)); done
 build/release/bin/rse-train --config quickstart.yaml --set data.train="$home/tokens/train.bin" \
   --set data.valid="$home/tokens/valid.bin" --output "$home/run-$run"
 
-# Held-out text is cut into 64 (as in training), 128, 256 and 512 tokens. The learned table has 64 rows and repeats beyond.
+# Held-out text is cut into 64 (as in training), 128, 256 and 512 tokens. The learned table has 64 rows and repeats
+# beyond them.
 report=(--no-report)
 ! grep -q RSE_REPORT_PYTHON build/deps.cmake || report=()
 build/release/bin/rse-eval --run "$home/run-$run" --data "$home/tokens/valid.bin" --lengths 64,128,256,512 --beyond tile \

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Draws the report of an evaluation: one HTML file that needs nothing else, neither network nor scripts.
+"""Draws the report of an evaluation: one HTML file that needs neither a network nor scripts.
 
     report.py EVALUATION_FOLDER [--run RUN]... [--output FILE] [--figures DIR]
 
-EVALUATION_FOLDER holds evaluation.json, as rse-eval writes it (src/analysis/evaluation_json.h lists its keys). RUN is the run
-folder with metrics.jsonl, for the training curves, given once for each run whose seeds were combined; default: the
-folder above. FILE defaults to
-EVALUATION_FOLDER/report.html. --figures also writes each figure as PDF and PNG.
+EVALUATION_FOLDER holds evaluation.json, as rse-eval writes it (src/analysis/evaluation_json.h lists its keys). RUN is a run
+folder with metrics.jsonl for the training curves. It is given once for each run whose seeds were combined, and defaults
+to the folder that holds EVALUATION_FOLDER. FILE defaults to EVALUATION_FOLDER/report.html. --figures also writes each
+figure as PDF and PNG.
 
-Needs matplotlib (scripts/requirements-report.txt). Errors are one line; exit code 2.
+The script needs matplotlib (scripts/requirements-report.txt). An error is one line on stderr, with exit code 2.
 """
 import argparse
 import json
@@ -21,7 +21,7 @@ FORMAT = 1
 
 
 class InputError(Exception):
-    """Bad input: one line that names the file and what was expected."""
+    """An error of the input, in one line that names the file and what was expected."""
 
 
 def read_evaluation(folder):
@@ -41,9 +41,9 @@ def read_evaluation(folder):
 
 
 def read_metrics(run):
-    """{"update" | "validation": {(arm, seed): [(step, value)]}} in order of steps, or None where the run has no
-    metrics.jsonl. A step that was made twice (a resumed run) counts as it was made last. A last line that was cut off
-    while it was written is left out."""
+    """Returns {"update" | "validation": {(arm, seed): [(step, value)]}} in order of steps, or None where the run has no
+    metrics.jsonl. Where a resumed run repeated a step, its last line counts. A last line that was cut off while it was
+    written is left out."""
     path = run / "metrics.jsonl"
     if not path.is_file():
         return None
@@ -65,7 +65,7 @@ def read_metrics(run):
 
 
 def join_metrics(runs):
-    """The curves of all runs that have any; None where none has."""
+    """Returns the curves of all runs together, or None where no run has any."""
     runs = [curves for curves in runs if curves is not None]
     if not runs:
         return None
@@ -73,7 +73,7 @@ def join_metrics(runs):
 
 
 def write_atomically(path, content):
-    """Complete or not at all."""
+    """Writes the file either completely or not at all."""
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
@@ -102,9 +102,9 @@ def parse_arguments(arguments):
     parser = argparse.ArgumentParser(prog="report.py", description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("evaluation", type=pathlib.Path, metavar="EVALUATION_FOLDER")
     parser.add_argument("--run", type=pathlib.Path, action="append",
-                        help="run folder, for its metrics.jsonl (repeatable); default: the folder above")
+                        help="run folder with metrics.jsonl (repeatable); default: the folder that holds EVALUATION_FOLDER")
     parser.add_argument("--output", type=pathlib.Path, help="default: EVALUATION_FOLDER/report.html")
-    parser.add_argument("--figures", type=pathlib.Path, metavar="DIR", help="also write figures here, as PDF and PNG")
+    parser.add_argument("--figures", type=pathlib.Path, metavar="DIR", help="also write each figure here, as PDF and PNG")
     return parser.parse_args(arguments)
 
 

@@ -1,7 +1,7 @@
 """The figures of a report, from evaluation.json and a run's metrics.
 
-draw_all() -> {name: Drawing}, in the order of the report. Colours and marks are fixed by an arm's place in the
-evaluation and tell arms apart without colour, too.
+draw_all() returns {name: Drawing} in the order of the report. The place of an arm in the evaluation decides its colour and
+its mark, so that arms can be told apart without colour, too.
 """
 import base64
 import io
@@ -30,7 +30,7 @@ matplotlib.rcParams.update({
 
 
 class Drawing:
-    """A figure with its title and what it shows, in words."""
+    """A figure with its title and a caption that says what it shows."""
 
     def __init__(self, figure, title, caption):
         self.title, self.caption = title, caption
@@ -61,12 +61,12 @@ def draw_all(evaluation, metrics):
 
 
 def styles(evaluation):
-    """{arm: (colour, mark)}"""
+    """Returns {arm: (colour, mark)}."""
     return {arm["arm"]: (COLOURS[i % len(COLOURS)], MARKS[i % len(MARKS)]) for i, arm in enumerate(evaluation["arms"])}
 
 
 def rows(arm, attention, key):
-    """[(length, estimate)] of the rows that have it."""
+    """Returns [(length, estimate)] of the rows that have the estimate `key`."""
     return [(row["length"], row[key]) for row in sorted(arm["results"], key=lambda row: row["length"])
             if row["attention"] == attention and row[key] is not None]
 
@@ -78,7 +78,7 @@ def figure_of(panels, height, shared_x=True):
 
 
 def legend_above(figure, handles):
-    """Outside the axes, so that it covers nothing."""
+    """Draws the legend outside the axes, so that it covers nothing."""
     longest = max(len(handle.get_label()) for handle in handles)
     columns = max(1, min(len(handles), 90 // (longest + 8)))
     figure.legend(handles=handles, loc="outside upper left", ncols=columns)
@@ -121,7 +121,8 @@ def mark_trained_length(axes, evaluation, label):
 
 
 def change_axis(axes, values):
-    """Linear where all changes are of one size; else linear near 0 and logarithmic beyond, so that small ones show."""
+    """Makes the axis linear where all changes have about the same size. Otherwise it is linear near 0 and logarithmic
+    beyond, so that small changes show."""
     axes.axhline(0, color="#333333", linewidth=0.9, zorder=1)
     sizes = sorted(abs(value) for value in values if value != 0)
     if not sizes or sizes[-1] < 20 * sizes[len(sizes) // 2]:
@@ -131,7 +132,7 @@ def change_axis(axes, values):
     axes.set_yscale("symlog", linthresh=threshold)
 
     def decades(farthest):
-        """Ticks up to the first power of ten that is not below it."""
+        """Returns ticks up to the first multiple of `threshold` by a power of ten that is not below `farthest`."""
         count = max(0, math.ceil(math.log10(farthest / threshold) - 1e-9)) if farthest > 0 else -1
         return [threshold * 10 ** i for i in range(count + 1)]
 
@@ -280,7 +281,7 @@ def draw_decay(evaluation):
 
 
 def smoothed(curve, window):
-    """[(step, mean of the `window` points around)], at most CURVE_POINTS of them, first and last included."""
+    """Returns at most CURVE_POINTS points (step, mean of the `window` points around it), the first and the last included."""
     sums = [0.0]
     for _, value in curve:
         sums.append(sums[-1] + value)
@@ -293,7 +294,7 @@ def smoothed(curve, window):
 
 
 def evaluated_curves(evaluation, metrics):
-    """The curves that hold anything, of the arms and seeds that were evaluated."""
+    """Returns the curves of the arms and seeds that were evaluated, without empty ones."""
     evaluated = {(replica["arm"], replica["seeds"][0]) for replica in evaluation["replicas"]}
     return {kind: {key: curve for key, curve in replicas.items() if key in evaluated and curve}
             for kind, replicas in metrics.items()}
@@ -305,7 +306,7 @@ def draw_training(evaluation, curves):
     figure, panels = figure_of(max(1, len(kinds)), 2.9)
     steps = max((len(curve) for curve in curves["update"].values()), default=1)
     window = max(1, round(SMOOTHING_SHARE * steps))
-    window += 1 - window % 2  # centred
+    window += 1 - window % 2  # an odd window has a middle
     for kind, axes in zip(kinds, panels):
         for (arm, _), curve in curves[kind].items():
             colour, mark = style[arm]
@@ -318,5 +319,5 @@ def draw_training(evaluation, curves):
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     panels[-1].set_xlabel("update")
     legend_above(figure, arm_handles(evaluation))
-    return Drawing(figure, "Training and validation", "One line a seed. Training loss: mean of the "
+    return Drawing(figure, "Training and validation", "One line per seed. Training loss: mean of the "
                    f"{window:,} update{'' if window == 1 else 's'} around each point, at most {CURVE_POINTS} points per line; validation as measured.")

@@ -35,7 +35,8 @@ def text(value):
 
 
 def prose(sentence):
-    """Sentences of the analysis: minus signs in place of hyphens, and no line break inside an interval or before a %."""
+    """Returns a sentence of the analysis with minus signs in place of hyphens, and without line breaks inside an interval or
+    before a %."""
     sentence = re.sub(r"(?<=[ (\[])-(?=\d)", "−", str(sentence))
     sentence = re.sub(r"\[([^ \]]+), ([^ \]]+)\]", "[\\1,\u00a0\\2]", sentence)
     return text(sentence.replace(" %", "\u00a0%"))
@@ -46,7 +47,7 @@ def number(value, digits=4):
 
 
 def signed(value):
-    """+0.0123, −2.713: four decimals where small."""
+    """Returns +0.0123 or −2.713: small values have four decimals, others three."""
     return f"{value:+.{4 if abs(value) < 0.1 else 3}f}".replace("-", "−")
 
 
@@ -55,7 +56,7 @@ def grouped(value):
 
 
 class Measured:
-    """A value for a table: the mean, and its interval on a second line."""
+    """A value in a table: the mean, and its interval on a second line."""
 
     def __init__(self, estimate, write):
         self.mean = "" if estimate is None else write(estimate["mean"])
@@ -80,7 +81,7 @@ def cell_markup(value):
 
 
 def scaled(value, units, base):
-    """1.5 GiB, 2.1 M; "not known" for None."""
+    """Returns a value with its unit, such as 1.5 GiB or 2.1 M, or "not known" for None."""
     if value is None:
         return "not known"
     index = 0
@@ -98,7 +99,7 @@ def amount(value):
 
 
 def table(heads, rows, text_columns=()):
-    """rows: lists of unescaped values and Measured."""
+    """Returns a table. `rows` are lists of unescaped values and of Measured."""
     head = "".join(f'<th scope="col"{" class=text" if i in text_columns else ""}>{text(cell)}</th>'
                    for i, cell in enumerate(heads))
     body = "".join("<tr>" + "".join(
@@ -113,7 +114,7 @@ def drawing(figure):
 
 
 def result_rows(arms, seeds):
-    """One row per arm (or replica) and length: full attention beside its control."""
+    """Returns one row per arm (or replica) and length, with full attention beside its control."""
     rows = []
     for arm in arms:
         controls = {row["length"]: row for row in arm["results"] if row["attention"] == "control"}
@@ -183,7 +184,7 @@ def costs(evaluation):
 
 
 def edge_counts(evaluation):
-    """Targets in each range of distances: the same for every arm."""
+    """Returns a table of the targets in each range of distances, which are the same for every arm."""
     results_of_first = [row for row in evaluation["arms"][0]["results"] if row["attention"] == "full"]
     firsts = sorted({(bucket["first"], bucket["last"]) for row in results_of_first for bucket in row["edges"]})
     starts = sorted({first for first, _ in firsts})
@@ -247,8 +248,8 @@ def lead(evaluation):
 
 
 def headline(evaluation):
-    """One or two sentences per arm and what holds between them; every finding where the evaluation is older than its
-    headlines."""
+    """Returns one or two sentences per arm and what holds between arms. An evaluation that was written without headlines
+    shows all its findings instead."""
     if "headlines" not in evaluation:
         return f"<ul>\n{items(evaluation['findings'])}</ul>\n"
     headlines = evaluation["headlines"]
@@ -264,7 +265,7 @@ def headline(evaluation):
 
 
 def folded(name, title, content):
-    """A section that opens on demand. The id lies inside, so that a link to it opens the section."""
+    """Returns a section that opens on demand. The id lies inside, so that a link to it opens the section."""
     return f'<details>\n<summary>{text(title)}</summary>\n<div id="{name}">\n{content}</div>\n</details>\n'
 
 

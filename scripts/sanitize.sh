@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 tests=build/release/bin/rse_ops_tests
 cases=Gpu/AttentionOracleTest
 filter=${1:-"$cases.PackedDocuments/*:$cases.RaggedLengths/*:$cases.WideHeadsOverSeveralBlocks/*:-*/reference"}
-[ -x "$tests" ] || { echo "$tests is not there: cmake --build --preset release" >&2; exit 2; }
+[ -x "$tests" ] || { echo "$tests does not exist; build it with: cmake --build --preset release" >&2; exit 2; }
 command -v compute-sanitizer > /dev/null || { echo "compute-sanitizer is not on the PATH" >&2; exit 2; }
 for tool in memcheck racecheck initcheck synccheck; do
   echo "== $tool"

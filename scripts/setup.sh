@@ -14,12 +14,12 @@ cd "$(dirname "$0")/.."
 rse_home="${RSE_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/rse}"
 mkdir -p "$rse_home" build
 exec 9>"$rse_home/setup.lock"
-flock 9  # two set-ups at once wait for each other
+flock 9  # set-ups that start at the same time run one after the other
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: error: %s\n' "$*" >&2; exit 2; }
 
-# 1. Distribution packages.
+# 1. Install the packages of the distribution.
 packages=(libyaml-cpp-dev libspdlog-dev libfmt-dev libsentencepiece-dev libgtest-dev libgmock-dev
           libcli11-dev nlohmann-json3-dev libzstd-dev)
 missing=()
@@ -33,7 +33,7 @@ need_tool ninja ninja-build
 need_tool pkg-config pkg-config
 need_tool python3 python3
 need_tool git git
-# Installs further packages for one script (quickstart: its text).
+# RSE_EXTRA_PACKAGES names further packages that one script needs (quickstart needs its text).
 for package in ${RSE_EXTRA_PACKAGES:-}; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
 done
@@ -51,7 +51,7 @@ cmake_version=$(cmake --version | sed -n '1s/[^0-9]*//p')
 [ "$(printf '3.25\n%s\n' "$cmake_version" | sort -V | head -n 1)" = 3.25 ] ||
   fail "cmake is $cmake_version; 3.25 or newer is needed"
 
-# 2. Makes a virtual environment with exactly the versions of a requirements file, once.
+# 2. make_venv makes a virtual environment with exactly the versions of a requirements file, once.
 make_venv() {  # make_venv FOLDER REQUIREMENTS
   local folder=$1 requirements=$2 stamp
   stamp=$(sha256sum <"$requirements" | cut -c1-64)
@@ -67,7 +67,7 @@ make_venv() {  # make_venv FOLDER REQUIREMENTS
   echo "$stamp" >"$folder/.rse-complete"
 }
 
-# 3. LibTorch.
+# 3. Find or install LibTorch.
 torch_of() { "$1" -c 'import torch
 if torch.__version__.startswith("2.11."): print(torch.utils.cmake_prefix_path)' 2>/dev/null || true; }
 if [ -n "${RSE_TORCH_PREFIX:-}" ]; then
@@ -83,7 +83,7 @@ else
 fi
 say "LibTorch: $torch_prefix"
 
-# 4. A CUDA compiler. The LibTorch for CUDA asks for one even where there is no GPU.
+# 4. Find or install a CUDA compiler. The LibTorch for CUDA asks for one even where there is no GPU.
 nvcc=$(command -v nvcc || true)
 [ -n "$nvcc" ] || { [ -x /usr/local/cuda/bin/nvcc ] && nvcc=/usr/local/cuda/bin/nvcc; } || true
 [ "${RSE_NVCC:-auto}" != pip ] || nvcc=
@@ -93,8 +93,8 @@ if [ -z "$nvcc" ] && grep -qs 'CUDA' "$torch_prefix/Caffe2/Caffe2Config.cmake" &
   make_venv "$rse_home/cuda-13.0.2" scripts/requirements-nvcc.txt
   cuda_root=$(echo "$rse_home"/cuda-13.0.2/lib/python3.*/site-packages/nvidia/cu13)
   nvcc=$cuda_root/bin/nvcc
-  [ -x "$nvcc" ] || fail "no nvcc under $cuda_root"
-  # The wheels carry libNAME.so.N only; linkers ask for libNAME.so. CMake looks in lib64 too.
+  [ -x "$nvcc" ] || fail "there is no nvcc under $cuda_root"
+  # The wheels hold only libNAME.so.N, but linkers ask for libNAME.so. CMake looks in lib64 too.
   for library in "$cuda_root"/lib/*.so.*; do
     ln -sf "$(basename "$library")" "${library%%.so.*}.so"
   done
@@ -102,7 +102,8 @@ if [ -z "$nvcc" ] && grep -qs 'CUDA' "$torch_prefix/Caffe2/Caffe2Config.cmake" &
 fi
 [ -z "$nvcc" ] || say "nvcc: $nvcc ($("$nvcc" --version | sed -n 's/.*release \([0-9.]*\).*/\1/p'))"
 
-# 5. A Python that draws reports: one that has matplotlib. Everything else works without it, so its absence is no error.
+# 5. Find or make a Python that draws reports, which needs matplotlib. Everything else works without it, so its absence
+# is no error.
 report_python=
 for python in "${RSE_REPORT_PYTHON:-}" python3; do
   if [ -n "$python" ] && "$python" -c 'import matplotlib' 2>/dev/null; then
@@ -111,14 +112,14 @@ for python in "${RSE_REPORT_PYTHON:-}" python3; do
   fi
 done
 if [ -z "$report_python" ]; then
-  set +e  # not "if make_venv": inside a condition a failing step would not end it
+  set +e  # "if make_venv" would not do: inside a condition a failing step does not end the function
   (set -e; make_venv "$rse_home/report-1" scripts/requirements-report.txt)
   made=$?
   set -e
   if [ $made = 0 ]; then
     report_python=$rse_home/report-1/bin/python
   else
-    say "matplotlib is neither here nor could it be installed: reports are not drawn until it is (then run this again)"
+    say "matplotlib is not installed and could not be installed; for reports install it and run this again"
   fi
 fi
 [ -z "$report_python" ] || say "reports are drawn by $report_python"

@@ -1,8 +1,8 @@
-"""The CUDA kernels under load: repeated backward passes, 131,072 tokens, documents of mixed lengths.
+"""Tests the CUDA kernels under load: repeated backward passes, 131,072 tokens, documents of mixed lengths.
 
 usage: stress_kernels.py path/to/librse_ops.so [--repeats 500]
-Needs a GPU and the Python torch that the library was built with. Ends with 1 where a result is not finite, moves
-between repeats by more than float32 additions in another order may move it, or differs between the kernels.
+It needs a GPU and the Python torch that the library was built with. The exit code is 1 where a result is not finite,
+changes between repeats by more than float32 additions in another order may change it, or differs between the kernels.
 """
 
 import argparse
@@ -22,7 +22,7 @@ def inputs(shape):
 
 
 def attend(tensors, backend="auto", skip_below=0.0, borders=None, deterministic=False):
-    """borders: on the CPU and on the GPU."""
+    """Runs the forward pass. `borders` is a pair: on the CPU and on the GPU."""
     on_cpu, on_gpu = borders or (None, None)
     return torch.ops.rse.attention_forward(
         *tensors, on_gpu, on_cpu, 0, False, 0, "per_side", True, "drop", 10000.0, None, skip_below, deterministic,
@@ -38,7 +38,8 @@ def distance(a, b):
 
 
 def repeat(batch, seq, head_dim, repeats, deterministic):
-    """Backward `repeats` times: the largest distance of any gradient from the first pass's, NaN where not finite."""
+    """Runs the backward pass `repeats` times and returns the largest distance of a gradient from that of the first pass,
+    or NaN where a gradient is not finite."""
     tensors, grad = inputs((batch, seq, 12, head_dim))
     first = gradients(tensors, grad, deterministic=deterministic)
     worst = torch.zeros((), device="cuda", dtype=torch.float64)
@@ -49,7 +50,7 @@ def repeat(batch, seq, head_dim, repeats, deterministic):
 
 
 def long_sequence(seq):
-    """(largest distance between the paths' gradients, peak bytes of the faster one) of one sequence of 2 heads."""
+    """Returns (largest distance between the paths' gradients, peak bytes of the faster path) for one sequence of 2 heads."""
     tensors, grad = inputs((1, seq, 2, 64))
     torch.cuda.reset_peak_memory_stats()
     fast = gradients(tensors, grad)
@@ -59,7 +60,7 @@ def long_sequence(seq):
 
 
 def milliseconds(calls, rounds=21):
-    """Median of each call's time, interleaved."""
+    """Returns the median time of each call. The calls are interleaved."""
     times = [[] for _ in calls]
     flush = torch.empty(1 << 29, dtype=torch.uint8, device="cuda")
     for n in range(rounds):
@@ -76,7 +77,7 @@ def milliseconds(calls, rounds=21):
 
 
 def mixed_lengths(tokens, mean):
-    """Borders of text cut at random: geometric lengths; and of equal lengths with as many pairs."""
+    """Returns the borders of text cut at random, whose lengths are geometric, and of equal lengths with as many pairs."""
     generator = torch.Generator().manual_seed(SEED)
     cuts = torch.nonzero(torch.rand(tokens - 1, generator=generator) < 1 / mean).flatten() + 1
     mixed = torch.cat([torch.tensor([0]), cuts, torch.tensor([tokens])])
@@ -86,7 +87,7 @@ def mixed_lengths(tokens, mean):
 
 
 def varlen(tokens, mean, skip_below):
-    """(milliseconds of mixed lengths, of equal lengths, documents, equal length), forward + backward."""
+    """Returns (milliseconds of mixed lengths, of equal lengths, documents, equal length) of forward and backward pass."""
     tensors, grad = inputs((tokens, 12, 64))
     mixed, equal = mixed_lengths(tokens, mean)
     calls = [lambda b=(b.tolist(), b.int().cuda()): gradients(tensors, grad, borders=b, skip_below=skip_below)

@@ -1,5 +1,5 @@
-# External packages. LibTorch: -DTorch_DIR / CMAKE_PREFIX_PATH, else build/deps.cmake (scripts/setup.sh),
-# else the torch of the python3 on PATH.
+# Finds external packages. LibTorch comes from -DTorch_DIR or CMAKE_PREFIX_PATH, else from build/deps.cmake
+# (scripts/setup.sh), else it is the torch of the python3 on PATH.
 if(NOT Torch_DIR AND NOT CMAKE_PREFIX_PATH MATCHES "torch")
   execute_process(
     COMMAND python3 -c "import torch; print(torch.utils.cmake_prefix_path)"
@@ -9,18 +9,18 @@ if(NOT Torch_DIR AND NOT CMAKE_PREFIX_PATH MATCHES "torch")
   endif()
 endif()
 
-# nvcc 13 compiles C++20, but CMake 3.25 does not know how to ask it to: 17 for CUDA sources. The CUDA
-# LibTorch enables the CUDA language itself, so these are set before it is searched for.
+# nvcc 13 compiles C++20, but CMake 3.25 cannot ask it to, so CUDA sources are C++17. The CUDA LibTorch enables the
+# CUDA language itself, so these variables are set before it is searched for.
 set(CMAKE_CUDA_STANDARD 17)
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
-set(TORCH_CUDA_ARCH_LIST "8.0;9.0a")  # silences LibTorch's guess; our targets name their own
+set(TORCH_CUDA_ARCH_LIST "8.0;9.0a")  # silences the guess of LibTorch; the targets here name their own
 
 find_package(Torch 2.11 QUIET)
 if(NOT Torch_FOUND)
   message(FATAL_ERROR "LibTorch 2.11 was not found. Run scripts/setup.sh, or pass -DCMAKE_PREFIX_PATH=<libtorch> "
                       "(python3 -c 'import torch; print(torch.utils.cmake_prefix_path)').")
 endif()
-# LibTorch appends -gencode flags for its own guess to CMAKE_CUDA_FLAGS and switches CMAKE_CUDA_ARCHITECTURES off;
+# LibTorch appends -gencode flags for its own guess to CMAKE_CUDA_FLAGS and switches CMAKE_CUDA_ARCHITECTURES off. The
 # targets here use CUDA_ARCHITECTURES.
 set(CMAKE_CUDA_ARCHITECTURES ${RSE_CUDA_ARCHITECTURES})
 string(REGEX REPLACE "-gencode[ ;]*[^ ;]+" "" CMAKE_CUDA_FLAGS "${CMAKE_CUDA_FLAGS}")
@@ -53,7 +53,7 @@ if(RSE_BUILD_TESTS)
   find_package(GTest REQUIRED)
 endif()
 
-# The Python that draws reports: build/deps.cmake names one that has matplotlib.
+# The Python that draws reports. build/deps.cmake names one that has matplotlib.
 if(NOT RSE_REPORT_PYTHON)
   set(RSE_REPORT_PYTHON python3)
 endif()

@@ -1,9 +1,10 @@
-# cmake --install: the programs, the operator library with its one public header and a CMake package, the
+# cmake --install installs the programs, the operator library with its one public header and a CMake package, the
 # configurations, and the script that draws reports.
 #
-# Public is ops/attention.h alone, as <rse/ops/attention.h>: it includes nothing of ours. The headers that load
-# and run a model (nn/, run/) are left out: they include a dozen others down to core/, fmt, yaml-cpp and spdlog,
-# and their names and layout change with the programs. A C++ program that wants a model builds against the source.
+# Only ops/attention.h is public, as <rse/ops/attention.h>, because it includes no other header of the project. The
+# headers that load and run a model (nn/, run/) are left out: they include a dozen others down to core/, fmt, yaml-cpp
+# and spdlog, and their names and layout change with the programs. A C++ program that needs a model builds against the
+# source.
 #
 #   find_package(rse REQUIRED)                          # finds Torch, too
 #   target_link_libraries(my_program PRIVATE rse::ops)

@@ -1,19 +1,19 @@
-# How a layer becomes a target.
+# Defines how a layer becomes a target.
 #
 #   rse_layer(core SOURCES a.cpp b.cpp LINKS yaml-cpp [TORCH] [SHARED])
 #   rse_program(rse-train rse_train.cpp LINKS rse_train)
 #   rse_test(core SOURCES a_test.cpp LINKS rse_core [TORCH])    every TEST() becomes a ctest entry
 #
-# torch/torch.h costs about 30 s per file, so targets marked TORCH share one precompiled header (target
-# rse_torch_pch). A precompiled header fits only objects compiled with the same flags: everything,
-# programs too, is compiled with -fPIC.
+# torch/torch.h costs about 30 s per file, so the targets marked TORCH share one precompiled header (target
+# rse_torch_pch). A precompiled header fits only objects compiled with the same flags, so everything, programs too, is
+# compiled with -fPIC.
 add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fPIC>)
 
 add_library(rse_options INTERFACE)
 target_compile_options(rse_options INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Werror>
   $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Werror>)
-# GCC 13 warns about code of its own library when LibTorch's small vectors are inlined into ours.
+# GCC 13 warns about code of its own library when LibTorch's small vectors are inlined into this code.
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 13)
   target_compile_options(rse_options INTERFACE
     $<$<COMPILE_LANGUAGE:CXX>:-Wno-error=array-bounds;-Wno-error=stringop-overflow;-Wno-error=stringop-overread>)
@@ -26,14 +26,15 @@ if(RSE_ASAN)
   target_link_options(rse_options INTERFACE -fsanitize=address,undefined)
 endif()
 
-# LibTorch, its warnings kept out of ours. It ships headers of another fmt than the one we and spdlog link: ours go first.
+# Uses LibTorch, but hides the warnings of its headers. LibTorch ships headers of another fmt than the one that the
+# project and spdlog link, so the latter come first.
 get_target_property(_fmt_include fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
 file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/include_first)
 file(CREATE_LINK ${_fmt_include}/fmt ${CMAKE_BINARY_DIR}/include_first/fmt SYMBOLIC)
 add_library(rse_torch INTERFACE)
 target_link_libraries(rse_torch INTERFACE ${TORCH_LIBRARIES})
-# libtorch.so exports std::filesystem symbols of another libstdc++: the system's comes first (see also
-# remove_tree in core/file.h). One option, so that nothing comes between its parts.
+# libtorch.so exports std::filesystem symbols of another libstdc++, so the system's libstdc++ comes first (see also
+# remove_tree in core/file.h). It is one option, so that nothing comes between its parts.
 target_link_options(rse_torch INTERFACE "LINKER:--push-state,--no-as-needed,-lstdc++,--pop-state")
 target_include_directories(rse_torch SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/include_first ${TORCH_INCLUDE_DIRS})
 
@@ -41,7 +42,7 @@ add_library(rse_torch_pch OBJECT ${CMAKE_SOURCE_DIR}/src/cmake/torch_pch.cpp)
 target_link_libraries(rse_torch_pch PRIVATE rse_options rse_torch spdlog::spdlog fmt::fmt)
 target_precompile_headers(rse_torch_pch PRIVATE ${CMAKE_SOURCE_DIR}/src/cmake/torch_pch.h)
 
-# In the build only: what an installed target links is said in rseConfig.cmake.
+# This holds in the build only; rseConfig.cmake says what an installed target links.
 function(_rse_use_torch target)
   target_link_libraries(${target} PUBLIC $<BUILD_INTERFACE:rse_torch> $<BUILD_INTERFACE:spdlog::spdlog>
                                          $<BUILD_INTERFACE:fmt::fmt>)
@@ -73,7 +74,7 @@ function(rse_program name source)
   install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endfunction()
 
-# Test discovery starts each test program at test time; LABEL (default: the layer) goes to every case.
+# Each test program is started at test time to list its cases. LABEL (default: the layer) goes to every case.
 function(rse_test name)
   cmake_parse_arguments(ARG "TORCH" "LABEL" "SOURCES;LINKS" ${ARGN})
   set(target rse_${name}_tests)
@@ -87,7 +88,7 @@ function(rse_test name)
   if(ARG_LABEL)
     set(label ${ARG_LABEL})
   endif()
-  # Suites whose names begin with Gpu need a GPU (and skip without one): label gpu.
+  # Suites whose names begin with Gpu need a GPU and are skipped without one, so they get the label gpu.
   gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120 TEST_FILTER "-Gpu*:*/Gpu*"
     TEST_LIST ${target}_cases PROPERTIES LABELS ${label} TIMEOUT 600)
   gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120 TEST_FILTER "Gpu*:*/Gpu*"

@@ -1,1 +1,1 @@
-// Anchor of the precompiled header's target.
+// This file exists because the target of the precompiled header needs a source.

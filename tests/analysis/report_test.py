@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Draws reports of examples and reads them again: well-formed, self-contained, escaped, complete, headlines first
-and the rest folded; errors are one line.
+"""Draws reports of examples and reads them again. They must be well-formed, self-contained, escaped and complete, with
+the headlines first and the rest folded. Errors must be one line.
 
-Usage: report_test.py EXAMPLE_PROGRAM SCRIPT PYTHON        PYTHON: the one that draws reports. Exit 77: it has no matplotlib.
+Usage: report_test.py EXAMPLE_PROGRAM SCRIPT PYTHON
+
+PYTHON draws the reports. The exit code is 77 where it has no matplotlib.
 """
 import base64
 import html.parser
@@ -19,7 +21,7 @@ NAME = 'learned <tile> & "co"'  # of the example
 
 
 class Page(html.parser.HTMLParser):
-    """Fails on a tag that is not closed in order; collects text, images, identifiers and links."""
+    """Fails on a tag that is not closed in order, and collects text, images, identifiers and links."""
 
     def __init__(self, source):
         super().__init__()
@@ -55,7 +57,7 @@ class Page(html.parser.HTMLParser):
 
 
 def normal(text):
-    """Spaces and minus signs as evaluation.json has them."""
+    """Returns the text with spaces and minus signs as evaluation.json has them."""
     return " ".join(text.split()).replace("−", "-")
 
 
@@ -104,7 +106,7 @@ def check_example(example, script, python, folder, seeds, documents):
 
 
 def check_without(script, python, folder):
-    """No metrics, no control, no decay, one length: sections that say so."""
+    """Without metrics, control and decay, and with one length, the sections must say so."""
     (folder / "metrics.jsonl").unlink()
     path = folder / "evaluation-1" / "evaluation.json"
     evaluation = json.loads(path.read_text(encoding="utf-8"))
@@ -120,7 +122,7 @@ def check_without(script, python, folder):
 
 
 def check_before_headlines(script, python, folder):
-    """An evaluation that is older than its headlines shows every finding in their place."""
+    """An evaluation that was written without headlines shows every finding in their place."""
     path = folder / "evaluation-1" / "evaluation.json"
     evaluation = json.loads(path.read_text(encoding="utf-8"))
     del evaluation["headlines"]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks src/train/safetensors.cpp against Python's safetensors package, both ways. Exit code 77: no such package.
+"""Checks src/formats/safetensors.cpp against Python's safetensors package, both ways. The exit code is 77 without it.
 
 Usage: safetensors_peer.py PEER_PROGRAM TORCH_FOLDER
 """
@@ -14,11 +14,11 @@ try:
     from safetensors import safe_open
     from safetensors.torch import save_file
 except ImportError:
-    # The Python that LibTorch came from: TORCH_FOLDER is VENV/lib/python3.x/site-packages/torch.
+    # Tries the Python that LibTorch came from, because TORCH_FOLDER is VENV/lib/python3.x/site-packages/torch.
     other = pathlib.Path(sys.argv[2]).parents[3] / "bin" / "python"
     if other.exists() and "RSE_PEER_AGAIN" not in os.environ:
         os.execve(other, [str(other), *sys.argv], dict(os.environ, RSE_PEER_AGAIN="1"))
-    print("no Python with torch and safetensors")
+    print("there is no Python with torch and safetensors")
     sys.exit(77)
 
 KNOWN = {

@@ -1,7 +1,7 @@
-"""The operator library as Python sees it: load_library, opcheck, gradcheck, no second-order gradient.
+"""Tests the operator library as Python sees it: load_library, opcheck, gradcheck, no second-order gradient.
 
 usage: opcheck_test.py path/to/librse_ops.so path/to/libtorch
-Ends with 77 (ctest: skipped) where this Python has not the very torch that the library was built with.
+The exit code is 77 (skipped, for ctest) where this Python lacks the very torch that the library was built with.
 """
 
 import os
@@ -19,7 +19,7 @@ DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 
 
 def inputs(shape, dtype=torch.float64, device="cpu", seed=0, requires_grad=True):
-    """q, k, v, decay. Drawn on the CPU: the same numbers on every device."""
+    """Returns q, k, v and decay. They are drawn on the CPU, so that every device gets the same numbers."""
     generator = torch.Generator().manual_seed(seed)
     qkv = [torch.randn(shape, generator=generator, dtype=torch.float64).to(device, dtype) for _ in range(3)]
     decay = torch.rand(shape[-2], generator=generator, dtype=torch.float64) * 0.3 + 0.05
@@ -32,7 +32,7 @@ def borders(values, device):
 
 
 def samples(device):
-    """(name, positional arguments, keyword arguments) over every option of the schema."""
+    """Yields (name, positional arguments, keyword arguments), which cover every option of the schema."""
     yield "dense", inputs((2, 9, 2, 8), device=device), {}
     yield "float32", inputs((1, 7, 3, 16), torch.float32, device), {"causal": True, "remainder": "self"}
     yield "float16 causal", inputs((2, 70, 2, 40), torch.float16, device), {"causal": True, "deterministic": True}
@@ -64,7 +64,7 @@ class OperatorTest(unittest.TestCase):
                     torch.library.opcheck(torch.ops.rse.attention.default, args, kwargs)
 
     def test_compiled_is_eager(self):
-        """torch.compile sees shapes alone: those that Meta tells must be those that come."""
+        """torch.compile sees only the shapes that Meta returns, which must be those of the results."""
         for device in DEVICES:
             backends = ["aot_eager"] + (["inductor"] if device == "cuda" and has_triton() else [])
             for backend in backends:
@@ -126,7 +126,7 @@ class OperatorTest(unittest.TestCase):
         self.assertGreater(grad[0].abs().max().item(), 0.0)
 
     def test_expanded_gradient(self):
-        """out.sum() hands down a gradient of stride 0."""
+        """out.sum() passes a gradient of stride 0 to the operator."""
         args = inputs((1, 5, 2, 8))
         summed = torch.autograd.grad(torch.ops.rse.attention(*args)[0].sum(), args)
         out, _ = torch.ops.rse.attention(*args)
@@ -150,7 +150,7 @@ class OperatorTest(unittest.TestCase):
             torch.ops.rse.attention(q, k, v, decay, window=-1)
 
     def test_inference_mode_before_training(self):
-        """Tables cached by an evaluation must still serve a training step."""
+        """Tables that an evaluation cached must still serve a training step."""
         args = inputs((1, 5, 2, 24))
         with torch.inference_mode():
             expected, _ = torch.ops.rse.attention(*args)
@@ -162,7 +162,7 @@ class OperatorTest(unittest.TestCase):
 if __name__ == "__main__":
     library, libtorch = sys.argv.pop(1), sys.argv.pop(1)
     if os.path.realpath(libtorch) != os.path.realpath(torch.__path__[0]):
-        print(f"this Python's torch is {torch.__path__[0]}, the library's is {libtorch}")
+        print(f"this Python's torch is {torch.__path__[0]}, but the library's is {libtorch}")
         sys.exit(77)
     torch.ops.load_library(library)
     unittest.main()

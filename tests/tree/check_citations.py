@@ -4,13 +4,14 @@
 Usage: check_citations.py ROOT     checks every text file of the tree at ROOT
        check_citations.py --self-test   plants dangling citations in a temporary tree and expects them to be found
 
-Checked are:
-  - a document, named by its path ("data/README.md"): it exists, seen from ROOT or from the citing file's folder;
-  - its sections ("src/ops/README.md sections 1, 3 and 5", over a line break too): it has a heading "## N." for each;
-  - sections without a document ("section 3"): the file is that document, or names it elsewhere;
-  - "the spec": no such document is in the tree;
-  - relative links of Markdown files, their anchors included;
-  - `path/file.cpp:name` in Markdown files: the file exists and holds the name.
+It checks that
+  - a document named by its path ("data/README.md") exists, relative to ROOT or to the citing file's folder;
+  - a document has a heading "## N." for each section cited ("src/ops/README.md sections 1, 3 and 5", also over a line
+    break);
+  - a file that cites sections without a document ("section 3") is that document, or names it elsewhere;
+  - no file cites "the spec", because no such document is in the tree;
+  - the targets of relative links in Markdown files exist, their anchors included;
+  - the file of `path/file.cpp:name` in Markdown files exists and holds the name.
 """
 import pathlib
 import re
@@ -36,14 +37,14 @@ def text_files(root):
     listed = subprocess.run(["git", "-C", str(root), "ls-files", "-z"], capture_output=True, check=False)
     if listed.returncode == 0 and listed.stdout:
         paths = [root / name for name in listed.stdout.decode().split("\0") if name]
-    else:  # not a clone: all but build folders and what is hidden
+    else:  # not a clone: takes all but build folders and hidden files
         paths = [path for path in root.rglob("*")
                  if not any(part == "build" or part.startswith(".") for part in path.relative_to(root).parts)]
     return sorted(path for path in paths if path.suffix in SUFFIXES and path.is_file())
 
 
 def plain(text):
-    """`text` with its lines' comment marks blanked, so that a sentence may run over lines; offsets stay."""
+    """Returns `text` with the comment marks of its lines blanked, so that a sentence may span lines. Offsets stay."""
     lines = [COMMENT.sub(lambda mark: " " * len(mark.group()), line) for line in text.split("\n")]
     return URL.sub(lambda url: " " * len(url.group()), "\n".join(lines))
 
@@ -65,7 +66,7 @@ def numbers_of(match):
 
 
 class Citing:
-    """One file's citations."""
+    """The citations of one file."""
 
     def __init__(self, root, path):
         self.root, self.path = root, path
@@ -98,7 +99,7 @@ class Citing:
             if not inside and not PAPER.search(self.text[:match.start()].rstrip()):
                 yield from self.missing(match, cited, "what this file cites")
         for match in SPEC.finditer(self.text):
-            yield self.at(match.start(), f"'{' '.join(match.group().split())}': name a document of the tree")
+            yield self.at(match.start(), f"'{' '.join(match.group().split())}': expected the name of a document of the tree")
         if self.path.suffix == ".md":
             yield from self.links()
             yield from self.places()

@@ -22,14 +22,14 @@ SCOPE = re.compile(r"\b(namespace|extern|class|struct|union|enum)\b[^()=]*$")
 
 
 def blanked(source):
-    """The source without comments, texts and preprocessor lines; every line stays where it is. Digit separators are no
-    characters."""
+    """Returns the source without comments, texts and preprocessor lines. Every line stays where it is. The quotes of digit
+    separators are removed, because they begin no character."""
     source = re.sub(r"(?<=\d)'(?=\d)", "", source)
     return IGNORED.sub(lambda match: re.sub(r"[^\n]", " ", match.group()), source)
 
 
 def functions(source):
-    """(line, lines, declaration) of every function that stands in a namespace or class."""
+    """Yields (line, lines, declaration) of every function that stands in a namespace or class."""
     code = blanked(source)
     stack, head = [], 0  # open braces: [kind, where the declaration begins]; where the next declaration begins
     for match in re.finditer(r"[{};]|\b(?:public|private|protected):", code):
@@ -38,7 +38,7 @@ def functions(source):
         if token == "{":
             declaration = code[head:at]
             if re.search(r"[\w>]$", declaration) and not declaration.strip().startswith(("namespace", "extern", "enum")):
-                stack.append(("initializer", head))  # a_{1}: clang-format puts a space before every other brace
+                stack.append(("initializer", head))  # as in a_{1}; clang-format puts a space before every other brace
                 continue
             kind = "block"
             if SCOPE.search(declaration):
