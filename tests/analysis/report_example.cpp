@@ -3,7 +3,9 @@
 // measured ones: RSE stays flat, RoPE gets far worse at long lengths, and learned positions stay on the
 // plateau.
 //
-//   rse_report_example FOLDER SEEDS DOCUMENTS       FOLDER/metrics.jsonl, FOLDER/evaluation-1/evaluation.json
+//   rse_report_example FOLDER SEEDS DOCUMENTS
+//
+// It writes FOLDER/metrics.jsonl and FOLDER/evaluation-1/evaluation.json.
 #include <cmath>
 #include <iostream>
 #include <nlohmann/json.hpp>

@@ -118,7 +118,7 @@ TEST_P(AttentionPropertyTest, WeightsAndRemaindersMakeUpTheSticks) {
     t.value = torch::ones_like(t.value);
     const AttentionResult result = attend(t, c.options);
     const int64_t sides = mode.causal ? 1 : 2;
-    const Tensor row_sum = result.out.select(3, 0).transpose(1, 2);  // [batch, heads, seq]
+    const Tensor row_sum = result.out.select(3, 0).transpose(1, 2);  // [batch, heads, seq_len]
     const Tensor total = mode.remainder == Remainder::kSelf ? row_sum : row_sum + result.rem.sum(3);
     if (mode.mass == Mass::kShared) {
       EXPECT_LE(row_sum.max().item<double>(), 1 + rounding());

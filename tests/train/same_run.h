@@ -39,7 +39,7 @@ inline nlohmann::json without_measurements(const nlohmann::json& value) {
   return kept;
 }
 
-// Returns what may be compared of a file.
+// Returns the part of a file that may be compared.
 inline std::string comparable(const std::filesystem::path& path) {
   const std::string content = read_file(path);
   if (path.extension() == ".json") return without_measurements(nlohmann::json::parse(content)).dump();
