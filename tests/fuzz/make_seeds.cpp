@@ -68,7 +68,7 @@ void configurations(const fs::path& folder) {
       "mask.probability=0.3",
       "output: |\n  block\n  text\nsteps: >-\n  7\n",
       "? output\n: 'it''s'\n# comment\n---\n",
-      "output: ~\nmodel:\n\n--set model.words=[x, y]",
+      "output: ~\nmodel:\n\n--set model.numbers=[4, 5]",
       "a: &x [1]\nb: *x\nc: !tag 1\n"};
   for (size_t i = 0; i < std::size(texts); ++i) write_seed(folder, fmt::format("{}", i), texts[i]);
 }

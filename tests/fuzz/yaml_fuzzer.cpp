@@ -15,11 +15,11 @@ enum class Choice { kOne, kTwo };
 struct Inner {
   std::vector<int64_t> numbers = {1};
   std::vector<double> rates = {0.5};
-  std::vector<std::string> words;
+  std::string word;
   void bind(ConfigBinder& b) {
     b.field("numbers", numbers, at_least<int64_t>(0));
     b.field("rates", rates, between(0.0, 1.0));
-    b.field("words", words);
+    b.field("word", word);
   }
 };
 
