@@ -63,7 +63,7 @@ void configurations(const fs::path& folder) {
   const char* texts[] = {
       "",
       "steps: 7\nlearning_rate: 1e-3\noutput: runs/x\ndevice: cpu\ndeterministic: true\n",
-      "model: {numbers: [1, 2, 3], rates: [0.5], words: [a, 'b c', \"d\\n\"]}\nmask: {probability: 0.15}\n",
+      "model: {numbers: [1, 2, 3], rates: [0.5], word: \"d\\n\"}\nmask: {probability: 0.15}\n",
       "model:\n  numbers:\n    - 4\n    - 5\nmask:\n  mask_share: 0.8\n  random_share: 0.1\n\n--set "
       "mask.probability=0.3",
       "output: |\n  block\n  text\nsteps: >-\n  7\n",
