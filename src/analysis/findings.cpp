@@ -51,18 +51,17 @@ std::string control_in_words(const Estimate& estimate) {
 
 void plateau(const Analysis& analysis, const ArmResult& arm, std::vector<std::string>& sentences) {
   std::vector<std::string> stuck;
-  for (const ArmResult& replica : analysis.replicas) {
-    if (replica.arm != arm.arm || !replica.on_plateau) continue;
-    stuck.push_back(fmt::format("{:.3f} (seed {})", replica.at(analysis.trained_length, false)->nll.mean,
-                                replica.seeds.front()));
+  for (const ArmResult* replica : stuck_replicas(analysis, arm)) {
+    stuck.push_back(fmt::format("{:.3f} (seed {})", replica->at(analysis.trained_length, false)->nll.mean,
+                                replica->seeds.front()));
   }
   if (stuck.empty()) return;
-  sentences.push_back(fmt::format(
-      "{}: NLL {} at {} tokens is not below {:g} times the unigram entropy {:.3f}: still on the "
-      "unigram plateau, "
-      "where a model knows little beyond word frequencies; its numbers say nothing about the method.",
-      arm.arm, fmt::join(stuck, ", "), grouped(analysis.trained_length), kPlateauShare,
-      analysis.unigram_entropy));
+  sentences.push_back(
+      fmt::format("{}: NLL {} at {} tokens is not below {:g} times the unigram entropy {:.3f}: still on the "
+                  "unigram plateau, where a model knows little beyond word frequencies; its numbers say "
+                  "nothing about the method.",
+                  arm.arm, fmt::join(stuck, ", "), grouped(analysis.trained_length), kPlateauShare,
+                  analysis.unigram_entropy));
 }
 
 void beyond_trained_length(const Analysis& analysis, const ArmResult& arm,

@@ -24,6 +24,19 @@ std::string listed(std::vector<std::string> clauses, size_t most) {
 }
 
 std::string plateau_text(const Analysis& analysis, const ArmResult& arm) {
+  const auto stuck = stuck_replicas(analysis, arm);
+  if (stuck.size() < arm.seeds.size()) {
+    std::vector<std::string> losses;
+    for (const ArmResult* replica : stuck) {
+      losses.push_back(fmt::format("{:.3f} (seed {})", replica->at(analysis.trained_length, false)->nll.mean,
+                                   replica->seeds.front()));
+    }
+    return fmt::format(
+        "{}: {} of {} seeds {} still on the unigram plateau: NLL {} at {} tokens shows little beyond word "
+        "frequencies (unigram entropy {:.3f}), so the arm's numbers say nothing about the method.",
+        arm.arm, stuck.size(), arm.seeds.size(), stuck.size() == 1 ? "is" : "are", fmt::join(losses, ", "),
+        grouped(analysis.trained_length), analysis.unigram_entropy);
+  }
   return fmt::format(
       "{} is still on the unigram plateau: its NLL of {:.3f} at {} tokens shows little beyond word "
       "frequencies (unigram entropy {:.3f}), so its numbers say nothing about the method.",
@@ -191,13 +204,22 @@ std::string controls_sentence(const Analysis& analysis, size_t most_clauses) {
                      listed(std::move(clauses), most_clauses));
 }
 
-std::string plateau_sentence(const Analysis& analysis) {
+std::string plateau_sentence(const Analysis& analysis, size_t most_names) {
   std::vector<std::string> names;
   for (const ArmResult& arm : analysis.arms) {
-    if (arm.on_plateau) names.push_back(arm.arm);
+    if (!arm.on_plateau) continue;
+    const size_t stuck = stuck_replicas(analysis, arm).size();
+    names.push_back(stuck == arm.seeds.size()
+                        ? arm.arm
+                        : fmt::format("{} ({} of {} seeds)", arm.arm, stuck, arm.seeds.size()));
   }
   if (names.empty()) return "";
   const bool one = names.size() == 1;
+  if (names.size() > most_names) {
+    const size_t more = names.size() - most_names;
+    names.resize(most_names);
+    names.push_back(fmt::format("{} more", more));
+  }
   return fmt::format("{} {} still on the unigram plateau, so {} numbers say nothing about the method{}.",
                      fmt::join(names, ", "), one ? "is" : "are", one ? "its" : "their", one ? "" : "s");
 }
@@ -215,9 +237,9 @@ Headlines make_headlines(const Analysis& analysis) {
 }
 
 std::vector<std::string> summary_sentences(const Analysis& analysis, size_t most_clauses) {
-  std::vector<std::string> sentences = {changes_sentence(analysis, most_clauses),
-                                        controls_sentence(analysis, most_clauses),
-                                        pairs_text(analysis, most_clauses), plateau_sentence(analysis)};
+  std::vector<std::string> sentences = {
+      changes_sentence(analysis, most_clauses), controls_sentence(analysis, most_clauses),
+      pairs_text(analysis, most_clauses), plateau_sentence(analysis, most_clauses)};
   // There is room for one: seeds matter more than documents.
   if (const auto limits = reservations(analysis); !limits.empty()) sentences.push_back(limits.back());
   std::erase_if(sentences, [](const std::string& sentence) { return sentence.empty(); });

@@ -93,6 +93,14 @@ std::vector<std::string> reservations(const Analysis& analysis) {
   return sentences;
 }
 
+std::vector<const ArmResult*> stuck_replicas(const Analysis& analysis, const ArmResult& arm) {
+  std::vector<const ArmResult*> stuck;
+  for (const ArmResult& replica : analysis.replicas) {
+    if (replica.arm == arm.arm && replica.on_plateau) stuck.push_back(&replica);
+  }
+  return stuck;
+}
+
 int64_t longest_length(const Analysis& analysis) {
   int64_t longest = analysis.trained_length;
   for (const LengthResult& row : analysis.arms.front().lengths) longest = std::max(longest, row.length);

@@ -68,7 +68,7 @@ double peak_bytes_cpu(const std::function<void()>& call) {
 
 double peak_bytes_cuda(const torch::Device& device, const std::function<void()>& call) {
   c10::DeviceAllocator* const allocator = c10::getDeviceAllocator(device.type());
-  const c10::DeviceIndex index = device.has_index() ? device.index() : c10::DeviceIndex{0};
+  const c10::DeviceIndex index = device.has_index() ? device.index() : at::accelerator::getDeviceIndex();
   wait_for(device);
   allocator->resetPeakStats(index);
   const auto before = allocator->getDeviceStats(index).allocated_bytes[0].current;

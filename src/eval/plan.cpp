@@ -153,7 +153,14 @@ std::string choose_beyond(const EvalCommand& command, int64_t trained, int64_t l
     method.set_trained_length(trained);
     std::optional<LengthLimit> limit = method.limit();
     if (!limit || limit->positions >= longest) continue;
-    if (!command.beyond.empty()) method.set_beyond(command.beyond);
+    if (!command.beyond.empty()) {
+      const bool offered = std::any_of(limit->rules.begin(), limit->rules.end(),
+                                       [&](const auto& rule) { return rule.first == command.beyond; });
+      if (!offered) {
+        throw_user_error("--beyond: '{}': arm {} expects {}", command.beyond, arm.name, limit->rule_names());
+      }
+      method.set_beyond(command.beyond);
+    }
     limit = method.limit();
     if (limit->refuses(longest)) {
       throw_user_error(

@@ -16,13 +16,13 @@ RunWriter::RunWriter(const std::filesystem::path& run_folder, const RunConfig& c
       config_(config),
       device_(device),
       metrics_(run_folder, config.base.logging.tensorboard, progress.step, progress.metrics_bytes),
-      first_step_(progress.step),
-      start_seconds_(now_seconds()) {
+      first_step_(progress.step) {
   const std::vector<int64_t> present = complete_checkpoints(run_folder);
   const bool best_is_there =
       progress.best && std::binary_search(present.begin(), present.end(), progress.best->step);
   if (!config.base.checkpoint.keep_best || !best_is_there) progress.best.reset();
   prune(progress);
+  start_seconds_ = now_seconds();  // the removal of old checkpoints is no part of the time per step
 }
 
 void RunWriter::update(const Replica& replica, const UpdateResult& result) {

@@ -61,7 +61,7 @@ class RunWriter {
   const DeviceDescription device_;
   MetricsLog metrics_;
   const int64_t first_step_;  // updates that were made before this process
-  const double start_seconds_;
+  double start_seconds_ = 0;
 };
 
 }  // namespace rse

@@ -18,7 +18,8 @@ using testing::Not;
 struct ExampleArm {
   std::string name;
   double base;
-  double change;  // change of the NLL per doubling of the length
+  double change;          // change of the NLL per doubling of the length
+  double first_seed = 0;  // added to the NLL of seed 1
 };
 
 // Every arm has `seeds` seeds, evaluated at `lengths`, with or without the control. The first length is the
@@ -36,7 +37,8 @@ Analysis example(const std::vector<ExampleArm>& arms, uint64_t seeds, const std:
           replica.lengths.push_back(
               losses_by_rule(places, length, window, [&](int64_t target, int64_t document) {
                 const double noise = 0.01 * static_cast<double>((target + document) % 3);
-                return static_cast<float>(arm.base + 0.001 * static_cast<double>(seed) + shift * (1 + noise));
+                return static_cast<float>(arm.base + (seed == 1 ? arm.first_seed : 0) +
+                                          0.001 * static_cast<double>(seed) + shift * (1 + noise));
               }));
           if (window == 0) shift += arm.change;
         }
@@ -137,6 +139,22 @@ TEST(TerminalSummary, OfManyArmsStillFits) {
   const std::string thirty = terminal_summary(example(arms, 2, {512, 1024}));
   EXPECT_LE(lines_of(thirty).size(), kSummaryLines) << thirty;
   EXPECT_THAT(unwrapped(thirty), testing::ContainsRegex("The report adds [0-9]+ arms"));
+}
+
+TEST(TerminalSummary, OfManyArmsOnThePlateauStillFits) {
+  std::vector<ExampleArm> arms;
+  for (int i = 0; i < 30; ++i) arms.push_back({fmt::format("{}{}", std::string(60, 'x'), i), 5.9, 0.0});
+  const std::string text = terminal_summary(example(arms, 2, {512, 1024}));
+  EXPECT_LE(lines_of(text).size(), kSummaryLines) << text;
+  EXPECT_THAT(unwrapped(text), testing::ContainsRegex("[0-9]+ more are still on the unigram plateau"));
+}
+
+TEST(Headlines, NameTheSeedsOnThePlateauWhereOthersAreNot) {
+  const Analysis analysis = example({{"rope", 3.3, 0.1, 2.7}, {"rse", 3.2, 0.0}}, 5, {512, 1024});
+  EXPECT_THAT(make_headlines(analysis).arms[0].text,
+              HasSubstr("rope: 1 of 5 seeds is still on the unigram plateau: NLL 6.001 (seed 1) at 512"));
+  EXPECT_THAT(unwrapped(terminal_summary(analysis)),
+              HasSubstr("rope (1 of 5 seeds) is still on the unigram plateau"));
 }
 
 TEST(Headlines, AreOnePerArmAndOneBetweenArms) {

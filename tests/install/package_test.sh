@@ -23,6 +23,10 @@ cmake --build "$folder/build" >"$folder/log" 2>&1 || { cat "$folder/log"; exit 1
 for program in "$folder"/prefix/bin/rse-*; do
   "$program" --version >"$folder/log" 2>&1 || { cat "$folder/log"; fail "$program does not start"; }
 done
-find "$folder/prefix" -name 'librse_ops.so' -o -path '*/bin/rse-*' | while read -r file; do
-  ! readelf -d "$file" | grep -E 'R(UN)?PATH' | grep -F "$build" || fail "$file looks for libraries in the build tree"
+mapfile -t files < <(find "$folder/prefix" -name 'librse_ops.so' -o -path '*/bin/rse-*')
+[ ${#files[@]} -ge 4 ] || fail "expected the operator library and at least three programs, found: ${files[*]}"
+for file in "${files[@]}"; do
+  entries=$(readelf -d "$file")
+  paths=$(grep -E 'R(UN)?PATH' <<<"$entries") || fail "$file says nowhere where its libraries are"
+  ! grep -qF "$build" <<<"$paths" || fail "$file looks for libraries in the build tree: $paths"
 done

@@ -42,6 +42,7 @@ TEST(Checkpoint, ALoadedReplicaContinuesBitForBit) {
 
   Replica first(config.arms[0], 3, config.base.train, torch::kCPU);
   advance(toy, config, first, 0, 4);
+  first.counters.peak_bytes = 12345;  // not counted on a CPU
   const fs::path folder =
       save_checkpoint(toy.path("run"), at_step(4), {first.snapshot()}, "a: 1\n", "model bytes");
   verify_checkpoint(folder);
@@ -52,6 +53,7 @@ TEST(Checkpoint, ALoadedReplicaContinuesBitForBit) {
   EXPECT_EQ(second.counters.tokens, first.counters.tokens);
   EXPECT_EQ(second.counters.recent_losses, first.counters.recent_losses);
   EXPECT_EQ(second.counters.step_times_ms, first.counters.step_times_ms);
+  EXPECT_EQ(second.counters.peak_bytes, 12345);
   advance(toy, config, second, 4, 9);
 
   EXPECT_TRUE(bit_equal(second.weights(), straight.weights()));
