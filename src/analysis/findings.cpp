@@ -50,11 +50,7 @@ std::string control_in_words(const Estimate& estimate) {
 }
 
 void plateau(const Analysis& analysis, const ArmResult& arm, std::vector<std::string>& sentences) {
-  std::vector<std::string> stuck;
-  for (const ArmResult* replica : stuck_replicas(analysis, arm)) {
-    stuck.push_back(fmt::format("{:.3f} (seed {})", replica->at(analysis.trained_length, false)->nll.mean,
-                                replica->seeds.front()));
-  }
+  const std::vector<std::string> stuck = plateau_losses(analysis, arm);
   if (stuck.empty()) return;
   sentences.push_back(
       fmt::format("{}: NLL {} at {} tokens is not below {:g} times the unigram entropy {:.3f}: still on the "

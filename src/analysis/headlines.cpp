@@ -24,17 +24,12 @@ std::string listed(std::vector<std::string> clauses, size_t most) {
 }
 
 std::string plateau_text(const Analysis& analysis, const ArmResult& arm) {
-  const auto stuck = stuck_replicas(analysis, arm);
+  const std::vector<std::string> stuck = plateau_losses(analysis, arm);
   if (stuck.size() < arm.seeds.size()) {
-    std::vector<std::string> losses;
-    for (const ArmResult* replica : stuck) {
-      losses.push_back(fmt::format("{:.3f} (seed {})", replica->at(analysis.trained_length, false)->nll.mean,
-                                   replica->seeds.front()));
-    }
     return fmt::format(
         "{}: {} of {} seeds {} still on the unigram plateau: NLL {} at {} tokens shows little beyond word "
         "frequencies (unigram entropy {:.3f}), so the arm's numbers say nothing about the method.",
-        arm.arm, stuck.size(), arm.seeds.size(), stuck.size() == 1 ? "is" : "are", fmt::join(losses, ", "),
+        arm.arm, stuck.size(), arm.seeds.size(), stuck.size() == 1 ? "is" : "are", fmt::join(stuck, ", "),
         grouped(analysis.trained_length), analysis.unigram_entropy);
   }
   return fmt::format(
@@ -208,7 +203,7 @@ std::string plateau_sentence(const Analysis& analysis, size_t most_names) {
   std::vector<std::string> names;
   for (const ArmResult& arm : analysis.arms) {
     if (!arm.on_plateau) continue;
-    const size_t stuck = stuck_replicas(analysis, arm).size();
+    const size_t stuck = plateau_losses(analysis, arm).size();
     names.push_back(stuck == arm.seeds.size()
                         ? arm.arm
                         : fmt::format("{} ({} of {} seeds)", arm.arm, stuck, arm.seeds.size()));

@@ -93,12 +93,14 @@ std::vector<std::string> reservations(const Analysis& analysis) {
   return sentences;
 }
 
-std::vector<const ArmResult*> stuck_replicas(const Analysis& analysis, const ArmResult& arm) {
-  std::vector<const ArmResult*> stuck;
+std::vector<std::string> plateau_losses(const Analysis& analysis, const ArmResult& arm) {
+  std::vector<std::string> losses;
   for (const ArmResult& replica : analysis.replicas) {
-    if (replica.arm == arm.arm && replica.on_plateau) stuck.push_back(&replica);
+    if (replica.arm != arm.arm || !replica.on_plateau) continue;
+    losses.push_back(fmt::format("{:.3f} (seed {})", replica.at(analysis.trained_length, false)->nll.mean,
+                                 replica.seeds.front()));
   }
-  return stuck;
+  return losses;
 }
 
 int64_t longest_length(const Analysis& analysis) {

@@ -43,8 +43,9 @@ int64_t seeds_needed(size_t family);
 // What limits every sentence of the report: few documents, then few seeds. Empty where nothing does.
 std::vector<std::string> reservations(const Analysis& analysis);
 
-// The replicas of an arm that are on the unigram plateau at the trained length, in the order of the analysis.
-std::vector<const ArmResult*> stuck_replicas(const Analysis& analysis, const ArmResult& arm);
+// "5.503 (seed 3)": the mean NLL at the trained length of each replica of an arm that is on the unigram
+// plateau there, in the order of the analysis.
+std::vector<std::string> plateau_losses(const Analysis& analysis, const ArmResult& arm);
 
 // The longest length that was evaluated with full attention.
 int64_t longest_length(const Analysis& analysis);

@@ -1,4 +1,5 @@
-// Softmax attention with a bias on its logits, over sequences of one length, in memory linear in the length.
+// Softmax attention with a bias on its logits, over sequences of one length. Memory is linear in the length
+// where one sequence is more than one call takes.
 #pragma once
 
 #include <torch/torch.h>

@@ -4,16 +4,14 @@
 #include <vector>
 
 #include "core/check.h"
+#include "core/enum_names.h"
 #include "ops/attention.h"
 
 namespace rse {
 namespace {
 
 template <typename Enum>
-using Names = std::vector<std::pair<std::string, Enum>>;
-
-template <typename Enum>
-Enum parse(const char* argument, const std::string& name, const Names<Enum>& names) {
+Enum parse(const char* argument, const std::string& name, const EnumNames<Enum>& names) {
   std::string expected;
   for (size_t n = 0; n < names.size(); ++n) {
     if (name == names[n].first) return names[n].second;
@@ -23,7 +21,7 @@ Enum parse(const char* argument, const std::string& name, const Names<Enum>& nam
 }
 
 template <typename Enum>
-const char* name_of(Enum value, const Names<Enum>& names) {
+const char* name_of(Enum value, const EnumNames<Enum>& names) {
   for (const auto& [name, known] : names) {
     if (value == known) return name.c_str();
   }
@@ -33,20 +31,20 @@ const char* name_of(Enum value, const Names<Enum>& names) {
 }  // namespace
 
 const std::vector<std::pair<std::string, Mass>>& mass_names() {
-  static const Names<Mass> kNames = {{"per_side", Mass::kPerSide}, {"shared", Mass::kShared}};
+  static const EnumNames<Mass> kNames = {{"per_side", Mass::kPerSide}, {"shared", Mass::kShared}};
   return kNames;
 }
 
 const std::vector<std::pair<std::string, Remainder>>& remainder_names() {
-  static const Names<Remainder> kNames = {{"drop", Remainder::kDrop}, {"self", Remainder::kSelf}};
+  static const EnumNames<Remainder> kNames = {{"drop", Remainder::kDrop}, {"self", Remainder::kSelf}};
   return kNames;
 }
 
 const std::vector<std::pair<std::string, Backend>>& backend_names() {
-  static const Names<Backend> kNames = {{"auto", Backend::kAuto},
-                                        {"reference", Backend::kReference},
-                                        {"portable", Backend::kPortable},
-                                        {"hopper", Backend::kHopper}};
+  static const EnumNames<Backend> kNames = {{"auto", Backend::kAuto},
+                                            {"reference", Backend::kReference},
+                                            {"portable", Backend::kPortable},
+                                            {"hopper", Backend::kHopper}};
   return kNames;
 }
 
