@@ -20,6 +20,17 @@ if(NOT Torch_FOUND)
   message(FATAL_ERROR "LibTorch 2.11 was not found. Run scripts/setup.sh, or pass -DCMAKE_PREFIX_PATH=<libtorch> "
                       "(python3 -c 'import torch; print(torch.utils.cmake_prefix_path)').")
 endif()
+# LibTorch names link folders of an MKL that it does not use; those that do not exist would only be searched in vain.
+if(TARGET caffe2::mkl)
+  get_target_property(_folders caffe2::mkl INTERFACE_LINK_DIRECTORIES)
+  set(_existing)
+  foreach(folder ${_folders})
+    if(IS_ABSOLUTE "${folder}" AND EXISTS "${folder}")
+      list(APPEND _existing ${folder})
+    endif()
+  endforeach()
+  set_property(TARGET caffe2::mkl PROPERTY INTERFACE_LINK_DIRECTORIES ${_existing})
+endif()
 # LibTorch appends -gencode flags for its own guess to CMAKE_CUDA_FLAGS and switches CMAKE_CUDA_ARCHITECTURES off. The
 # targets here use CUDA_ARCHITECTURES.
 set(CMAKE_CUDA_ARCHITECTURES ${RSE_CUDA_ARCHITECTURES})

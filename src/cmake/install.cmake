@@ -9,6 +9,9 @@
 #   find_package(rse REQUIRED)                          # finds Torch, too
 #   target_link_libraries(my_program PRIVATE rse::ops)
 include(CMakePackageConfigHelpers)
+# Folders that root makes can be read by all, whatever its umask, as CMake makes files.
+set(CMAKE_INSTALL_DEFAULT_DIRECTORY_PERMISSIONS
+    OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)
 set(RSE_PACKAGE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/rse)
 
 install(FILES ${CMAKE_SOURCE_DIR}/src/ops/attention.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/rse/ops)
