@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <utility>
 
@@ -21,6 +22,27 @@ constexpr const char* kTemporaryMark = ".tmp.";
 [[noreturn]] void fail(const char* action, const std::filesystem::path& path) {
   const int code = errno;
   throw_user_error("cannot {} {}: {}", action, path.string(), std::strerror(code));
+}
+
+// The file that `path` names once links are followed; it need not exist. Where something else than a file is
+// there, a rename would replace it (as root even /dev/null), so that is refused.
+std::filesystem::path target_of(const std::filesystem::path& path) {
+  constexpr int kMostLinks = 40;
+  std::filesystem::path target = path;
+  struct stat status {};
+  for (int links = 0; ::lstat(target.c_str(), &status) == 0; ++links) {
+    if (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode)) return target;
+    if (!S_ISLNK(status.st_mode)) throw_user_error("cannot write {}: not a regular file", path.string());
+    if (links == kMostLinks) {
+      errno = ELOOP;
+      fail("write", path);
+    }
+    char buffer[PATH_MAX];
+    const ssize_t bytes = ::readlink(target.c_str(), buffer, sizeof buffer);
+    if (bytes < 0) fail("write", path);
+    target = target.parent_path() / std::string(buffer, static_cast<size_t>(bytes));
+  }
+  return target;
 }
 
 }  // namespace
@@ -92,7 +114,9 @@ void remove_tree(const std::filesystem::path& path) {
 }
 
 AtomicFile::AtomicFile(std::filesystem::path path)
-    : path_(std::move(path)), temporary_(path_.string() + fmt::format("{}{}", kTemporaryMark, ::getpid())) {
+    : path_(std::move(path)),
+      target_(target_of(path_)),
+      temporary_(target_.string() + fmt::format("{}{}", kTemporaryMark, ::getpid())) {
   file_ = std::fopen(temporary_.c_str(), "wb");
   if (file_ == nullptr) fail("write", path_);
 }
@@ -118,13 +142,13 @@ void AtomicFile::write_at(size_t offset, const void* data, size_t size) {
 void AtomicFile::commit() {
   if (std::fflush(file_) != 0 || ::fsync(::fileno(file_)) != 0) fail("write", path_);
   std::FILE* file = std::exchange(file_, nullptr);
-  if (std::fclose(file) != 0 || std::rename(temporary_.c_str(), path_.c_str()) != 0) {
+  if (std::fclose(file) != 0 || std::rename(temporary_.c_str(), target_.c_str()) != 0) {
     const int code = errno;
     ::unlink(temporary_.c_str());
     errno = code;
     fail("write", path_);
   }
-  sync_directory(path_.parent_path());
+  sync_directory(target_.parent_path());
 }
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
