@@ -21,7 +21,7 @@ fail() { printf 'setup: error: %s\n' "$*" >&2; exit 2; }
 
 # 1. Install the packages of the distribution.
 packages=(libyaml-cpp-dev libspdlog-dev libfmt-dev libsentencepiece-dev libgtest-dev libgmock-dev
-          libcli11-dev nlohmann-json3-dev libzstd-dev)
+          libcli11-dev nlohmann-json3-dev libzstd-dev zlib1g-dev)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")

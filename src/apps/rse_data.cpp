@@ -11,12 +11,12 @@ namespace {
 using namespace rse;
 
 void add_corpus_options(CLI::App* command, CorpusOptions& options) {
-  const std::map<std::string, DocumentSeparator> separators = {{"none", DocumentSeparator::kNone},
-                                                               {"blank-line", DocumentSeparator::kBlankLine}};
+  command->add_option("--format", options.format, "how files are read (default: as names or content say)")
+      ->transform(CLI::CheckedTransformer(text_format_names()).description("auto, text or jsonl"));
   command->add_option("--field", options.field, "field of JSON lines that holds the text (default: text)");
   command
       ->add_option("--document-separator", options.separator, "what divides text files into documents (none)")
-      ->transform(CLI::CheckedTransformer(separators).description("none or blank-line"));
+      ->transform(CLI::CheckedTransformer(document_separator_names()).description("none or blank-line"));
 }
 
 void add_tokenizer_options(CLI::App* command, TokenizerOptions& options) {

@@ -11,6 +11,7 @@
 #include "core/random.h"
 #include "data/model_checksum.h"
 #include "data/text_segments.h"
+#include "data/training_lines.h"
 
 namespace rse {
 namespace {
@@ -51,13 +52,15 @@ class LineIterator : public sentencepiece::SentenceIterator {
 };
 
 // The reason that SentencePiece gives, without its source location: "Internal: file.cc(12) [condition]
-// reason".
+// reason". Where it gives none, that is the condition which did not hold.
 std::string reason_of(const sentencepiece::util::Status& status) {
   std::string text = status.ToString();
-  const size_t bracket = text.rfind("] ");
-  if (bracket != std::string::npos) text.erase(0, bracket + 2);
   std::replace(text.begin(), text.end(), '\n', ' ');
-  return text;
+  const size_t open = text.find(" ["), close = text.rfind(']');
+  if (open == std::string::npos || close == std::string::npos || close < open) return text;
+  const std::string reason = text.substr(std::min(text.size(), close + 2));
+  if (reason.find_first_not_of(' ') != std::string::npos) return reason;
+  return fmt::format("SentencePiece expected {}", text.substr(open + 2, close - open - 2));
 }
 
 }  // namespace
@@ -105,9 +108,19 @@ LineSample sample_lines(CorpusReader& corpus, const TokenizerOptions& options,
 std::string train_tokenizer(LineSample sample, const TokenizerOptions& options) {
   check_options(options);
   const size_t bytes = sample.bytes();
-  const std::vector<std::string> lines = sample.take();
-  spdlog::info("training a tokenizer of {} pieces on {} of {} lines, {}", options.vocab_size, lines.size(),
+  std::vector<std::string> sampled = sample.take();
+  spdlog::info("training a tokenizer of {} pieces on {} of {} lines, {}", options.vocab_size, sampled.size(),
                sample.lines_seen(), format_bytes(static_cast<double>(bytes)));
+  const TrainingLines training = training_lines(std::move(sampled), options.seed);
+  if (training.reserved > 0) {
+    spdlog::warn("{} of these lines hold U+2585, which SentencePiece reserves: it was read as a space",
+                 training.reserved);
+  }
+  const std::vector<std::string>& lines = training.lines;
+  if (lines.empty()) {
+    throw_user_error("cannot train a tokenizer on {} lines: they hold no visible character besides U+2585",
+                     sample.lines_seen());
+  }
   const std::unordered_map<std::string, std::string> arguments = {
       {"model_type", "unigram"},
       {"vocab_size", std::to_string(options.vocab_size)},

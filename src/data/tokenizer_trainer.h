@@ -21,9 +21,10 @@ struct TokenizerOptions {
   int64_t vocab_size = 8192;  // pieces, the 5 special and 256 byte pieces included
   // Bytes of text that SentencePiece sees. Beyond some megabytes the pieces hardly change, while time and
   // memory (about 25 times this) grow with it.
-  int64_t sample_bytes = int64_t{16} << 20;  // at least 1 MiB
-  double character_coverage = 0.9995;  // share of characters that get a piece; bytes stand in for the rest
-  uint64_t seed = 1;                   // of the sample
+  int64_t sample_bytes = int64_t{16} << 20;  // 1 MiB to 2 GiB
+  // Share of characters that get a piece, 0.98 to 1; bytes stand in for the rest.
+  double character_coverage = 0.9995;
+  uint64_t seed = 1;  // of the sample
 };
 
 // A uniform sample, without replacement, of lines that together have at most `bytes` bytes. Each line draws a
