@@ -134,6 +134,43 @@ TEST(TokenizerTrainer, IsDeterministic) {
   EXPECT_NE(toy_model(text), toy_model(text, 340));
 }
 
+// Without ends, words that a space always follows got no pieces: a text in one line took twice the tokens.
+TEST(TokenizerTrainer, LineEndsDoNotMatter) {
+  std::string text;
+  for (const char c : toy_text(3, 8000)) {
+    if (c != '.') text += c == '\n' ? ' ' : c;
+  }
+  std::string lines = text;
+  for (size_t i = 0, words = 0; i < lines.size(); ++i) {
+    if (lines[i] == ' ' && ++words % 7 == 0) lines[i] = '\n';
+  }
+  const Tokenizer of_one_line(toy_model(text, 320), "one line"), of_lines(toy_model(lines, 320), "lines");
+  const double ratio = static_cast<double>(of_one_line.encode(text).size()) /
+                       static_cast<double>(of_lines.encode(text).size());
+  EXPECT_LT(ratio, 1.02);
+}
+
+TEST(TokenizerTrainer, LinesWithTheReservedCharacterAreLearnedFrom) {
+  std::string text;
+  for (const char c : toy_text(3, 8000))
+    text += c == '\n' ? std::string(" \xE2\x96\x85\n") : std::string(1, c);
+  const std::string plain = toy_text(3, 8000);
+  const Tokenizer tokenizer(toy_model(text, 320), "bars"), expected(toy_model(plain, 320), "plain");
+  EXPECT_LT(static_cast<double>(tokenizer.encode(plain).size()),
+            1.02 * static_cast<double>(expected.encode(plain).size()));
+}
+
+TEST(TokenizerTrainer, ErrorsHaveAReason) {
+  LineSample sample(1, size_t{1} << 20);
+  sample.add("kato miren solva");
+  EXPECT_THAT([&] { train_tokenizer(sample, {.vocab_size = 330, .character_coverage = 0.5}); },
+              ThrowsUserError("character_coverage"));
+  LineSample reserved(1, size_t{1} << 20);
+  reserved.add("\xE2\x96\x85");
+  EXPECT_THAT([&] { train_tokenizer(reserved, {.vocab_size = 330}); },
+              ThrowsUserError("they hold no visible character besides U+2585"));
+}
+
 TEST(TokenizerTrainer, ErrorsAreOneLine) {
   auto message = [](auto call) -> std::string {
     try {
