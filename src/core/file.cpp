@@ -28,11 +28,12 @@ constexpr const char* kTemporaryMark = ".tmp.";
 // there, a rename would replace it (as root even /dev/null), so that is refused.
 std::filesystem::path target_of(const std::filesystem::path& path) {
   constexpr int kMostLinks = 40;
-  std::filesystem::path target = path;
   struct stat status {};
-  for (int links = 0; ::lstat(target.c_str(), &status) == 0; ++links) {
-    if (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode)) return target;
-    if (!S_ISLNK(status.st_mode)) throw_user_error("cannot write {}: not a regular file", path.string());
+  if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) {
+    throw_user_error("cannot write {}: not a regular file", path.string());
+  }
+  std::filesystem::path target = path;
+  for (int links = 0; ::lstat(target.c_str(), &status) == 0 && S_ISLNK(status.st_mode); ++links) {
     if (links == kMostLinks) {
       errno = ELOOP;
       fail("write", path);

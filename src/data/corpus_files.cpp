@@ -10,10 +10,19 @@
 namespace rse {
 namespace {
 
-enum Reason { kTaken, kHidden, kLinkToFolder, kUnfinished, kNotText, kOtherEnding, kReasons };
-constexpr const char* kReasonNames[kReasons] = {
-    "",         "hidden (the name begins with a dot)",    "link to a folder", "temporary file of an output",
-    "not text", "ending that is not one of a corpus file"};
+enum Reason { kTaken, kHidden, kLinkToFolder, kOwn, kUnfinished, kNotText, kOtherEnding, kReasons };
+constexpr const char* kReasonNames[kReasons] = {"",
+                                                "hidden (the name begins with a dot)",
+                                                "link to a folder",
+                                                "manifest of an output",
+                                                "temporary file of an output",
+                                                "not text",
+                                                "ending that is not one of a corpus file"};
+
+// Whether rse-data gives its manifests such a name.
+bool is_manifest_name(const std::string& name) {
+  return name == "manifest.json" || name.ends_with(".manifest.json");
+}
 
 // Sorts a folder's entries into those that are taken and those that are left, for each reason.
 class Folder {
@@ -55,6 +64,7 @@ class Folder {
     const std::string name = entry.path().filename().string();
     if (name.starts_with('.')) return kHidden;
     if (folder) return entry.is_symlink() ? kLinkToFolder : kTaken;
+    if (is_manifest_name(name)) return kOwn;
     if (is_temporary_name(name)) return kUnfinished;
     const FileName described = describe_name(entry.path());
     std::error_code unreadable;

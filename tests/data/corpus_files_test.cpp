@@ -36,7 +36,7 @@ const std::string kLine = "{\"text\":\"x\"}\n";
 TEST_F(CorpusFiles, KnownEndingsAreTakenInEitherCaseAndCompressed) {
   for (const char* file : {"f/D.TXT", "f/a.text", "f/b/c.txt.gz", "f/b/d.JSONL.ZST", "f/e.json", "f/e.ndjson",
                            "f/wiki_00", "f/part-00001.gz", "f/c4.00000-of-01024"}) {
-    write(file, kLine);
+    write(file, std::string(file).ends_with(".gz") ? gzip_of(kLine) : kLine);
   }
   const CorpusListing listing = list_corpus({folder_ / "f"});
   EXPECT_THAT(names(listing.files),
@@ -48,7 +48,8 @@ TEST_F(CorpusFiles, KnownEndingsAreTakenInEitherCaseAndCompressed) {
 TEST_F(CorpusFiles, WhatIsLeftOutIsCountedByReason) {
   for (const char* file :
        {"f/a.txt", "f/.ipynb_checkpoints/a-checkpoint.txt", "f/.a.txt", "f/._a.txt", "f/README.md",
-        "f/LICENSE", "f/a.txt.bak", "f/a.txt~", "f/a.txt.tmp.123", "f/t.mp3", "f/hash.md5", "else/b.txt"}) {
+        "f/LICENSE", "f/a.txt.bak", "f/a.txt~", "f/a.txt.tmp.123", "f/t.mp3", "f/hash.md5", "f/manifest.json",
+        "f/a.bin.manifest.json", "else/b.txt"}) {
     write(file, "text\n");
   }
   write("f/model-00001", std::string("\0\1", 2));
@@ -58,7 +59,8 @@ TEST_F(CorpusFiles, WhatIsLeftOutIsCountedByReason) {
   const CorpusListing listing = list_corpus({folder_ / "f"});
   EXPECT_THAT(names(listing.files), ElementsAre("f/a.txt", "f/b.txt"));
   const auto left = left_out(listing);
-  EXPECT_EQ(left.size(), 5u);
+  EXPECT_EQ(left.size(), 6u);
+  EXPECT_THAT(left.at("manifest of an output"), ElementsAre("f/a.bin.manifest.json", "f/manifest.json"));
   EXPECT_THAT(left.at("hidden (the name begins with a dot)"),
               ElementsAre("f/._a.txt", "f/.a.txt", "f/.ipynb_checkpoints"));
   EXPECT_THAT(left.at("link to a folder"), ElementsAre("f/part2", "f/up"));
