@@ -47,7 +47,7 @@ TEST_F(CorpusFiles, KnownEndingsAreTakenInEitherCaseAndCompressed) {
 
 TEST_F(CorpusFiles, WhatIsLeftOutIsCountedByReason) {
   for (const char* file :
-       {"f/a.txt", "f/.ipynb_checkpoints/a-checkpoint.txt", "f/.a.txt", "f/._a.txt", "f/README.md",
+       {"f/a.txt", "f/.ipynb_checkpoints/a-checkpoint.txt", "f/.a.txt", "f/._a.txt", "f/NOTES.rst",
         "f/LICENSE", "f/a.txt.bak", "f/a.txt~", "f/a.txt.tmp.123", "f/t.mp3", "f/hash.md5", "f/manifest.json",
         "f/a.bin.manifest.json", "else/b.txt"}) {
     write(file, "text\n");
@@ -67,7 +67,7 @@ TEST_F(CorpusFiles, WhatIsLeftOutIsCountedByReason) {
   EXPECT_THAT(left.at("temporary file of an output"), ElementsAre("f/a.txt.tmp.123"));
   EXPECT_THAT(left.at("not text"), ElementsAre("f/model-00001"));
   EXPECT_THAT(left.at("ending that is not one of a corpus file"),
-              ElementsAre("f/LICENSE", "f/README.md", "f/a.txt.bak", "f/a.txt~", "f/hash.md5", "f/t.mp3"));
+              ElementsAre("f/LICENSE", "f/NOTES.rst", "f/a.txt.bak", "f/a.txt~", "f/hash.md5", "f/t.mp3"));
 }
 
 // A file or folder that is named itself is taken, whatever its name.
