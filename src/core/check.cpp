@@ -47,8 +47,9 @@ int run_program(const char* name, const std::function<int()>& body) {
   std::signal(SIGPIPE, SIG_IGN);
   try {
     const int code = body();
-    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
-      throw_user_error("cannot write standard output: {}", std::strerror(errno));
+    if (std::fflush(stdout) != 0) throw_user_error("cannot write standard output: {}", std::strerror(errno));
+    if (std::ferror(stdout) != 0)  // errno is of something else by now
+      throw_user_error("cannot write standard output: an earlier part of it could not be written");
     return code;
   } catch (const UserError& error) {
     return report(name, "error", error.what(), kExitUserError);
