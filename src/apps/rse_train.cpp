@@ -22,7 +22,8 @@ int main(int argc, char** argv) {
       app.add_option("--resume", command.resume_from,
                      "go on with the run in PATH, a run folder or RUN/checkpoints/step-N "
                      "(then --config may be left out; default: the run folder); "
-                     "with another --output it branches off")
+                     "with another --output it branches off. "
+                     "auto: go on with the run folder where it holds a run, else start one")
           ->type_name("[PATH]")
           ->expected(0, 1);
   app.add_option("--device", command.device, "auto, cpu or cuda (default: train.device)");

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/mapped_ranges.h"
 
 namespace rse {
 namespace {
@@ -143,13 +144,16 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
     errno = code;
     if (address == MAP_FAILED) fail("map", path);
     data_ = static_cast<const std::byte*>(address);
+    note_mapped_range(data_, size_, path_);
   } else {
     ::close(descriptor);
   }
 }
 
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (data_ == nullptr) return;
+  forget_mapped_range(data_);
+  ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
