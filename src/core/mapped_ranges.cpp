@@ -42,15 +42,17 @@ void write_all(const char* text, size_t size) {
 }
 
 void on_bus_error(int, siginfo_t* info, void*) {
+  const bool sent = info->si_code <= 0;  // by a process: there is no address then
   const auto address = reinterpret_cast<uintptr_t>(info->si_addr);
-  for (const Range* range = first_range.load(); range != nullptr; range = range->next) {
+  for (const Range* range = first_range.load(); range != nullptr && !sent; range = range->next) {
     const uintptr_t begin = range->begin;
     if (begin == 0 || address < begin || address >= range->end) continue;
     write_all(line_begin, std::strlen(line_begin));
     write_all(range->text.data(), range->text.size());
     ::_exit(kExitUserError);
   }
-  ::sigaction(SIGBUS, &previous_action, nullptr);  // the access is repeated, and fails as it would have
+  ::sigaction(SIGBUS, &previous_action, nullptr);
+  if (sent) ::raise(SIGBUS);  // an access is repeated by itself
 }
 
 }  // namespace

@@ -18,6 +18,7 @@
 #include "core/hash.h"
 #include "core/logging.h"
 #include "eval/combine.h"
+#include "eval/data_overlap.h"
 #include "eval/evaluation_folder.h"
 #include "eval/output.h"
 #include "run/arm_report.h"
@@ -182,6 +183,11 @@ void log_header(const TrainedRun& run, const TokenFile& file, const EvalPlan& pl
   spdlog::info("{}, {}", describe_device(forward.device, plan.train).name, forward.bf16 ? "bf16" : "float32");
 }
 
+void log_overlap(const DataOverlap& overlap) {
+  spdlog::info("{}", overlap_in_words(overlap));
+  for (const std::string& warning : overlap_warnings(overlap)) spdlog::warn("{}", warning);
+}
+
 // Writes `text` on standard output. Returns 0, or the system's error number where it cannot be written, which is
 // no reason to lose results.
 int write_output(const std::string& text) {
@@ -193,8 +199,9 @@ int write_output(const std::string& text) {
 // Prints the summary, makes the folder, draws the report.
 int publish(const EvalCommand& command, const SavedEvaluation& evaluation, const EvaluationFolder& output,
             const std::vector<fs::path>& runs) {
-  const Analysis analysis =
+  Analysis analysis =
       analyze(evaluation.places, evaluation.replicas, evaluation.trained_length, evaluation.unigram_entropy);
+  analysis.warnings = overlap_warnings(evaluation.meta.overlap);
   const int output_error = write_output(terminal_summary(analysis) + "\n");
   const EvaluationFolder::Made made = output.make([&](const fs::path& temporary) {
     write_results(temporary, result_rows(evaluation.places, evaluation.replicas, evaluation.trained_length));
@@ -254,8 +261,12 @@ int run_eval_command(const EvalCommand& command) {
   const LengthProtocol protocol(file, plan.protocol);
   log_header(run, file, plan, protocol, forward);
 
+  const DataOverlap overlap = find_overlap(run, file, protocol.places().documents);
+  log_overlap(overlap);
+
   Measured measured = measure(run, plan, protocol, forward);
   EvaluationMeta meta = describe(command, run, file, plan, protocol, forward, measured);
+  meta.overlap = overlap;
   return publish(command,
                  {protocol.places(),
                   std::move(measured.replicas),

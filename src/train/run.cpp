@@ -133,16 +133,17 @@ std::optional<ResumeSource> choose_run(const TrainCommand& command, const RunCon
 }
 
 // Warns of settings that are legal but seldom meant.
-void warn_of_traps(const RunSettings& settings) {
+void warn_of_traps(const RunSettings& settings, const TokenFile& train_file, const TokenFile& valid_file) {
   const TrainConfig& train = settings.train;
   if (train.warmup_steps >= train.steps) {
     spdlog::warn("train.warmup_steps: '{}' and train.steps: '{}': the run ends inside its warm-up",
                  train.warmup_steps, train.steps);
   }
-  std::error_code ignored;
-  if (fs::equivalent(settings.data.train, settings.data.valid, ignored)) {
-    spdlog::warn("data.valid: '{}' is the same file as data.train: its NLL is not one of held-out text",
-                 settings.data.valid);
+  if (train_file.fingerprint() == valid_file.fingerprint()) {
+    std::error_code ignored;
+    const bool same = fs::equivalent(settings.data.train, settings.data.valid, ignored);
+    spdlog::warn("data.valid: '{}' {} data.train: its NLL is not one of held-out text", settings.data.valid,
+                 same ? "is the same file as" : "has the same content as");
   }
 }
 
@@ -177,7 +178,7 @@ int run_train_command(const TrainCommand& command) {
   const TokenFile train_file = open_token_file(config.base.data.train, "data.train");
   const TokenFile valid_file = open_token_file(config.base.data.valid, "data.valid");
   resolve_vocabulary(config, train_file, valid_file);
-  warn_of_traps(config.base);
+  warn_of_traps(config.base, train_file, valid_file);
   check_before_start(config, valid_file, device);
   if (command.dry_run) {
     if (source) describe_resume(*source, config, train_file, valid_file);

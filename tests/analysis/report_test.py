@@ -132,6 +132,22 @@ def check_before_headlines(script, python, folder):
         assert normal(sentence) in page.shown, sentence
 
 
+def check_warnings(script, python, folder):
+    """Warnings of the texts are shown before everything else, escaped; an evaluation without overlap has no such row."""
+    path = folder / "evaluation-1" / "evaluation.json"
+    evaluation = json.loads(path.read_text(encoding="utf-8"))
+    assert evaluation["headlines"]["warnings"] == []
+    assert evaluation["overlap"]["in_words"] in draw(script, python, folder).text
+    evaluation["headlines"]["warnings"] = ["The texts are <those> of training.", "Others, too."]
+    del evaluation["overlap"]
+    path.write_text(json.dumps(evaluation), encoding="utf-8")
+    page = draw(script, python, folder)
+    for warning in evaluation["headlines"]["warnings"]:
+        assert f"Warning: {warning}" in page.shown, warning
+        assert page.shown.index(warning) < page.shown.index(normal(evaluation["headlines"]["arms"][0]["text"]))
+    assert "not looked for" in page.text
+
+
 def check_errors(script, python, folder):
     empty = folder / "empty"
     empty.mkdir()
@@ -176,6 +192,7 @@ def main(example, script, python):
         assert len(list(figures.glob("*.pdf"))) == 5 and len(list(figures.glob("*.png"))) == 5
         check_errors(script, python, root / "one")
         check_without(script, python, root / "one")
+        check_warnings(script, python, root / "three")
         check_before_headlines(script, python, root / "three")
     return 0
 
