@@ -82,17 +82,19 @@ TEST_F(EvalProgram, EightAtOnceKeepEightResults) {
 }
 
 TEST_F(EvalProgram, AnOutputFolderThatAppearsMeanwhileIsLeftAloneAndTheResultsAreKept) {
-  // The log says "checkpoint of step" once the output folder was checked.
+  write_toy_file(folder_ / "long.bin", std::vector<int>(8, 20000), 64);
+  // The log says "checkpoint of step" once the output folder was checked, some seconds before the results.
   const Outcome outcome = shell(fmt::format(
-      "'{}' {} 2>&1 >/dev/null | while read -r line; do case $line in *'checkpoint of step'*) mkdir late; "
-      "touch late/x;; "
-      "esac; echo \"$line\"; done",
-      RSE_EVAL_PROGRAM, words("--arms rse --lengths 32,64,128 --no-report --output late; echo code $? >&2")));
+      "{{ '{}' --run run --data long.bin --device cpu --threads 1 --arms rse --lengths 32,64,128 --no-report "
+      "--output late 2>&1 >/dev/null; echo \"code $?\"; }} | while read -r line; do "
+      "case $line in *'checkpoint of step'*) mkdir late; touch late/x;; esac; echo \"$line\"; done",
+      RSE_EVAL_PROGRAM));
+  EXPECT_THAT(outcome.out, testing::HasSubstr("code 1\n"));
   EXPECT_THAT(outcome.out,
               testing::HasSubstr("--output: 'late' was made by another process meanwhile: the results "
                                  "are complete in "));
   EXPECT_THAT(listing(folder_ / "late"), testing::SizeIs(1));
-  EXPECT_EQ(lines("late-2/results.jsonl"), 1u * 6 * 3);
+  EXPECT_EQ(lines("late-2/results.jsonl"), 1u * 6 * 8);
 }
 
 TEST_F(EvalProgram, AStandardOutputThatIsFullIsNamedByItsOwnErrorAndLosesNothing) {
