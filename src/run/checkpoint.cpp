@@ -114,7 +114,7 @@ bool is_unfinished_checkpoint(const fs::path& folder) {
   std::string name = folder.filename().string();
   if (!name.starts_with('.')) return false;
   for (const std::string_view end : {kWriting, kRemoving}) {
-    if (name.ends_with(end)) return checkpoint_step(name.substr(1, name.size() - 1 - end.size())).has_value();
+    if (name.ends_with(end) && checkpoint_step(name.substr(1, name.size() - 1 - end.size()))) return true;
   }
   return false;
 }
