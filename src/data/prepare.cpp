@@ -12,6 +12,7 @@
 #include "core/logging.h"
 #include "core/new_folder.h"
 #include "core/stop_signal.h"
+#include "core/stoppable_child.h"
 
 namespace rse {
 namespace {
@@ -32,18 +33,21 @@ void report_skipped(const CorpusReader& reader) {
   if (reader.skipped() > 0) spdlog::warn("{} blank documents left out", reader.skipped());
 }
 
-// Trains a tokenizer that will be called `name`.
+// Trains a tokenizer that will be called `name`. Interrupted once `stop` has received a signal.
 Tokenizer learn_tokenizer(const Paths& inputs, const CorpusOptions& corpus, const TokenizerOptions& options,
-                          const std::filesystem::path& name) {
+                          const std::filesystem::path& name, const StopSignal& stop) {
   const double start = now_seconds();
   CorpusReader reader(inputs, corpus);
   std::optional<ProgressBar> bar;
   LineSample sample = sample_lines(reader, options, [&](uint64_t bytes_read) {
+    stop.throw_if_received();
     if (!bar) bar.emplace("sampling lines", reader.bytes_total(), "bytes");
     bar->update(bytes_read);
   });
   bar.reset();  // the bar ends its line
-  Tokenizer tokenizer(train_tokenizer(std::move(sample), options), name.string());
+  std::string model =
+      run_stoppable(stop, "train a tokenizer", [&] { return train_tokenizer(std::move(sample), options); });
+  Tokenizer tokenizer(std::move(model), name.string());
   spdlog::info("{}: {} pieces, hash {}, {}", name.string(), tokenizer.vocab_size(), hex64(tokenizer.hash()),
                format_duration(now_seconds() - start));
   return tokenizer;
@@ -52,16 +56,13 @@ Tokenizer learn_tokenizer(const Paths& inputs, const CorpusOptions& corpus, cons
 // Encodes the corpus into a token file that is complete but for its name; the caller calls finish().
 std::unique_ptr<TokenFileWriter> encode_into(const std::filesystem::path& output, const Paths& inputs,
                                              const CorpusOptions& corpus, const Tokenizer& tokenizer,
-                                             const EncodingOptions& options) {
+                                             const EncodingOptions& options, const StopSignal& stop) {
   const double start = now_seconds();
   CorpusReader reader(inputs, corpus);
-  const StopSignal stop;
   auto writer = std::make_unique<TokenFileWriter>(output, tokenizer.model(), tokenizer.vocab_size());
   std::optional<ProgressBar> bar;
   const EncodingTotals totals = encode_corpus(reader, tokenizer, options, *writer, [&](uint64_t bytes_read) {
-    if (stop.received() != 0) {  // the writer removes its unfinished file on the way out
-      throw Interrupted(fmt::format("{} received: unfinished files were removed", stop.name()));
-    }
+    stop.throw_if_received();  // the writer removes its unfinished file on the way out
     if (!bar) bar.emplace("encoding " + output.filename().string(), reader.bytes_total(), "bytes");
     bar->update(bytes_read);
   });
@@ -90,32 +91,36 @@ void expect_readable_twice(const Paths& inputs) {
 void make_tokenizer(const Paths& inputs, const CorpusOptions& corpus, const TokenizerOptions& options,
                     const std::filesystem::path& output) {
   check_output_file(output);
-  write_file_atomically(output, learn_tokenizer(inputs, corpus, options, output).model());
+  const StopSignal stop;
+  write_file_atomically(output, learn_tokenizer(inputs, corpus, options, output, stop).model());
 }
 
 void make_token_file(const Paths& inputs, const CorpusOptions& corpus, const Tokenizer& tokenizer,
                      const EncodingOptions& options, const std::filesystem::path& output) {
   check_encoding_options(options);
   check_output_file(output);
-  encode_into(output, inputs, corpus, tokenizer, options)->finish();
+  const StopSignal stop;
+  encode_into(output, inputs, corpus, tokenizer, options, stop)->finish();
 }
 
 void prepare(const PrepareRequest& request) {
   check_encoding_options(request.encoding);
   expect_readable_twice(request.train);
   for (const Paths* inputs : {&request.valid, &request.test}) list_corpus_files(*inputs);
+  const StopSignal stop;
   NewFolder folder(request.output);
   const std::filesystem::path model = request.output / "tokenizer.model";
-  const Tokenizer tokenizer = learn_tokenizer(request.train, request.corpus, request.tokenizer, model);
+  const Tokenizer tokenizer = learn_tokenizer(request.train, request.corpus, request.tokenizer, model, stop);
   std::vector<std::unique_ptr<TokenFileWriter>> writers;
   const auto encode = [&](const Paths& inputs, const char* name) {
     if (inputs.empty()) return;
     writers.push_back(
-        encode_into(request.output / name, inputs, request.corpus, tokenizer, request.encoding));
+        encode_into(request.output / name, inputs, request.corpus, tokenizer, request.encoding, stop));
   };
   encode(request.train, "train.bin");
   encode(request.valid, "valid.bin");
   encode(request.test, "test.bin");
+  stop.throw_if_received();
   write_file_atomically(model, tokenizer.model());
   for (const auto& writer : writers) writer->finish();
   folder.keep();

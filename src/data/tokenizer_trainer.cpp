@@ -9,30 +9,27 @@
 #include "core/check.h"
 #include "core/logging.h"
 #include "core/random.h"
+#include "core/threads.h"
 #include "data/model_checksum.h"
 #include "data/text_segments.h"
 
 namespace rse {
 namespace {
 
-constexpr int64_t kSmallestVocabulary = 300;
-constexpr int64_t kLargestVocabulary = int64_t{1} << 20;
-constexpr int64_t kSmallestSample = int64_t{1} << 20;
-
 // SentencePiece adds up expected counts thread by thread, so that the model depends on their number;
 // therefore it is fixed.
-constexpr const char* kTrainerThreads = "8";
+constexpr int64_t kTrainerThreads = 8;
 
 void check_options(const TokenizerOptions& options) {
-  if (options.vocab_size < kSmallestVocabulary || options.vocab_size > kLargestVocabulary) {
-    throw_user_error("vocabulary of {} pieces: expected {} to {}", options.vocab_size, kSmallestVocabulary,
-                     kLargestVocabulary);
+  if (!kVocabularyRange.contains(options.vocab_size)) {
+    throw_user_error("vocabulary of {} pieces: expected {} to {}", options.vocab_size, kVocabularyRange.low,
+                     kVocabularyRange.high);
   }
-  if (options.sample_bytes < kSmallestSample) {
+  if (!kSampleRange.contains(options.sample_bytes)) {
     throw_user_error("tokenizer sample of {} bytes: expected at least {}", options.sample_bytes,
-                     kSmallestSample);
+                     kSampleRange.low);
   }
-  if (!(options.character_coverage > 0 && options.character_coverage <= 1)) {
+  if (!kCoverageRange.contains(options.character_coverage)) {
     throw_user_error("character coverage {}: expected above 0, at most 1", options.character_coverage);
   }
 }
@@ -121,9 +118,10 @@ std::string train_tokenizer(LineSample sample, const TokenizerOptions& options) 
       {"eos_id", "-1"},
       {"control_symbols", "[CLS],[SEP],[MASK]"},  // these get the free ids 1, 2 and 3
       {"max_sentence_length", std::to_string(kLongestSegment + 1)},
-      {"num_threads", kTrainerThreads},
+      {"num_threads", std::to_string(kTrainerThreads)},
       {"minloglevel", "3"},
   };
+  require_threads(kTrainerThreads, "to train a tokenizer");
   LineIterator iterator(lines);
   std::string model;
   const auto status = sentencepiece::SentencePieceTrainer::Train(arguments, &iterator, &model);

@@ -13,9 +13,14 @@
 #include <utility>
 #include <vector>
 
+#include "core/parse_number.h"
 #include "data/corpus.h"
 
 namespace rse {
+
+inline constexpr Range<int64_t> kVocabularyRange{300, int64_t{1} << 20};
+inline constexpr Range<int64_t> kSampleRange{int64_t{1} << 20};
+inline constexpr Range<double> kCoverageRange{0.0, 1.0, true, false};
 
 struct TokenizerOptions {
   int64_t vocab_size = 8192;  // pieces, the 5 special and 256 byte pieces included
