@@ -4,7 +4,7 @@
 // one rule of core/parse_number.h, which CLI11 (clamping, octal) does not know; paths are accepted by
 // core/written_path.h; a value is never taken apart ("[a]" is one file). What is refused, by CLI11 as well, is a
 // UserError like any other, one line and exit code 2.
-// Order of calls: add_path(), add_paths(), add_text(), add_number(), add_numbers() and CLI11's own calls for flags
+// Order of calls: add_path(), add_paths(), add_text(), add_number(), add_numbers(), add_path_list() and CLI11's own calls for flags
 // without a value -> parse_flags().
 #pragma once
 
@@ -67,27 +67,43 @@ CLI::Option* add_number(CLI::App& app, const std::string& flag, T& value, const 
   return option;
 }
 
-// One or more numbers, with commas or spaces between them.
-template <typename N>
-CLI::Option* add_numbers(CLI::App& app, const std::string& flag, std::vector<N>& values,
-                         const Range<N>& range, const std::string& description) {
-  constexpr int kMostNumbers = 1 << 16;
-  const auto read = [flag, range, &values](const std::vector<std::string>& texts) {
+// One or more items with commas or spaces between them; read(text) gives each. `type` stands in the help.
+template <typename V, typename Read>
+CLI::Option* add_list(CLI::App& app, const std::string& flag, std::vector<V>& values, const Read& read,
+                      const std::string& type, const std::string& description) {
+  constexpr int kMostItems = 1 << 16;
+  const auto read_all = [flag, read, &values](const std::vector<std::string>& texts) {
     values.clear();
     for (const std::string& text : texts) {
       check_flag_value(flag, text);
       for (size_t begin = 0; begin <= text.size();) {
         const size_t end = std::min(text.find(',', begin), text.size());
-        values.push_back(parse_number(flag, text.substr(begin, end - begin), range));
+        values.push_back(read(text.substr(begin, end - begin)));
         begin = end + 1;
       }
     }
   };
-  return app.add_option_function<std::vector<std::string>>(flag, read, description)
-      ->expected(1, kMostNumbers)
+  return app.add_option_function<std::vector<std::string>>(flag, read_all, description)
+      ->expected(1, kMostItems)
       ->allow_extra_args(false)
-      ->type_name("NUMBER,...")
+      ->type_name(type + ",...")
       ->default_str(fmt::format("{}", fmt::join(values, ",")));
+}
+
+template <typename N>
+CLI::Option* add_numbers(CLI::App& app, const std::string& flag, std::vector<N>& values,
+                         const Range<N>& range, const std::string& description) {
+  const auto read = [flag, range](const std::string& text) { return parse_number(flag, text, range); };
+  return add_list(app, flag, values, read, "NUMBER", description);
+}
+
+inline CLI::Option* add_path_list(CLI::App& app, const std::string& flag, std::vector<std::string>& values,
+                                  const std::string& description) {
+  const auto read = [flag](const std::string& text) {
+    check_written_path(flag, text);
+    return text;
+  };
+  return add_list(app, flag, values, read, "TEXT", description);
 }
 
 // Returns false where the program has nothing more to do, because it printed --help or --version.

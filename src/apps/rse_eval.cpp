@@ -38,9 +38,8 @@ void add_options(CLI::App& app, EvalCommand& command) {
   add_number(app, "--threads", command.threads, between<int64_t>(0, 1024), "0: as LibTorch chooses");
   add_path(app, "--output", command.output, "folder to make (default: RUN/evaluation-N)");
   app.add_flag("--save-targets", command.save_targets, "write every loss to targets.safetensors, too");
-  add_paths(app, "--combine", command.combine,
-            "instead of --run: folders made with --save-targets, other seeds of the same arms, as one")
-      ->delimiter(',');
+  add_path_list(app, "--combine", command.combine,
+                "instead of --run: folders made with --save-targets, other seeds of the same arms, as one");
   app.add_flag("!--no-report", command.report, "do not draw report.html");
 }
 

@@ -4,6 +4,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <limits>
 #include <sstream>
 
 #include "core/check.h"
@@ -55,6 +56,13 @@ class TreeBuilder : public YAML::EventHandler {
       : text_(text), name_(std::move(name)), numbered_(numbered) {}
   ConfigNode root;
   int first_line = 0;
+
+  std::string place(int line) const { return numbered_ ? fmt::format("{}:{}", name_, line) : name_; }
+  void refuse_slip(int last_line) const {
+    if (const auto slip = find_yaml_slip(text_, last_line)) {
+      throw_user_error("{}: not valid YAML: {}", place(slip->line), slip->what);
+    }
+  }
 
   void OnDocumentStart(const YAML::Mark& mark) override { first_line = mark.line + 1; }
   void OnDocumentEnd() override {}
@@ -110,17 +118,15 @@ class TreeBuilder : public YAML::EventHandler {
   };
 
   std::string at(const YAML::Mark& mark) const { return place(mark.line + 1); }
-  std::string place(int line) const { return numbered_ ? fmt::format("{}:{}", name_, line) : name_; }
 
   // YAML joins a plain value with the lines below it that are no keys. That is never meant here: an indentation is
   // wrong, or "key:value" lacks its space.
   void refuse_folded_line(const YAML::Mark& mark, const std::string& value) {
     for (; lines_read_ < mark.line; ++lines_read_) line_at_ = text_.find('\n', line_at_) + 1;
     const std::string_view line = text_.substr(line_at_, text_.find('\n', line_at_) - line_at_);
-    if (line.find(value) != std::string_view::npos) return;
-    if (const auto slip = find_yaml_slip(text_, mark.line + 2)) {
-      throw_user_error("{}: not valid YAML: {}", place(slip->line), slip->what);
-    }
+    const bool replaced = value.find("\xEF\xBF\xBD") != std::string::npos;  // what YAML may not hold
+    if (replaced || line.find(value) != std::string_view::npos) return;
+    refuse_slip(mark.line + 2);
     throw_user_error(
         "{}: '{}': found a value that goes on in the next line: expected it in one line, or in quotes",
         at(mark), cut_for_message(value));
@@ -142,6 +148,7 @@ class TreeBuilder : public YAML::EventHandler {
       throw_user_error("{}: nested deeper than {} levels", at(mark), kMaxConfigDepth);
     }
     if (!stack_.empty() && stack_.back().node.kind == ConfigNode::Kind::kMap && !stack_.back().has_key) {
+      refuse_slip(std::numeric_limits<int>::max());
       throw_user_error("{}: a key must be a plain word", at(mark));
     }
     Frame frame;
@@ -217,24 +224,18 @@ ConfigNode parse_any(std::string_view text, const std::string& name, bool number
   // yaml-cpp accepts a quote that is never closed where the text ends in a line feed, so a comment follows
   // it.
   std::istringstream stream(std::string(text) + (text.ends_with('\n') ? "#" : "\n#"));
-  const auto place = [&](int line) { return numbered ? fmt::format("{}:{}", name, line) : name; };
-  const auto refuse_slip = [&](int last_line) {
-    if (const auto slip = find_yaml_slip(text, last_line)) {
-      throw_user_error("{}: not valid YAML: {}", place(slip->line), slip->what);
-    }
-  };
   TreeBuilder builder(text, name, numbered);
   try {
     YAML::Parser parser(stream);
     parser.HandleNextDocument(builder);
     TreeBuilder rest(text, name, numbered);
     if (parser.HandleNextDocument(rest)) {
-      refuse_slip(rest.first_line);
-      throw_user_error("{}: more than one YAML document: expected one", place(rest.first_line));
+      builder.refuse_slip(rest.first_line);
+      throw_user_error("{}: more than one YAML document: expected one", builder.place(rest.first_line));
     }
   } catch (const YAML::Exception& error) {
-    refuse_slip(error.mark.line + 1);
-    throw_parser_error(text, error, place(error.mark.line + 1));
+    builder.refuse_slip(error.mark.line + 1);
+    throw_parser_error(text, error, builder.place(error.mark.line + 1));
   }
   return std::move(builder.root);
 }
