@@ -1,11 +1,11 @@
 // The flags of every program: how they are declared, and how the command line is parsed.
 //
-// Invariants: no argument is empty, because `--output "$UNSET"` would otherwise mean the default; numbers follow the
-// one rule of core/parse_number.h, which CLI11 (clamping, octal) does not know; paths are accepted by
-// core/written_path.h; a value is never taken apart ("[a]" is one file). What is refused, by CLI11 as well, is a
-// UserError like any other, one line and exit code 2.
-// Order of calls: add_path(), add_paths(), add_text(), add_number(), add_numbers(), add_path_list() and CLI11's own calls for flags
-// without a value -> parse_flags().
+// Invariants: no argument is empty, because `--output "$UNSET"` would otherwise mean the default; numbers
+// follow the one rule of core/parse_number.h, which CLI11 (clamping, octal) does not know; paths are accepted
+// by core/written_path.h; a value is never taken apart ("[a]" is one file). What is refused, by CLI11 as
+// well, is a UserError like any other, one line and exit code 2. Order of calls: add_path(), add_paths(),
+// add_text(), add_number(), add_numbers(), add_path_list() and CLI11's own calls for flags without a value ->
+// parse_flags().
 #pragma once
 
 #include <fmt/ranges.h>

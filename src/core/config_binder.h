@@ -39,8 +39,8 @@ class ConfigBinder {
   void field(const char* key, int64_t& value, Range<int64_t> range, const KeyRule& rule = {});
   void field(const char* key, double& value, Range<double> range, const KeyRule& rule = {});
   void field(const char* key, std::string& value, const KeyRule& rule = {});
-  // A file or folder, which check_written_path() (core/written_path.h) must accept. An empty `value` is one that
-  // is not set, written as null or left out.
+  // A file or folder, which check_written_path() (core/written_path.h) must accept. An empty `value` is one
+  // that is not set, written as null or left out.
   void path_field(const char* key, std::string& value, const KeyRule& rule = {});
   void field(const char* key, std::vector<int64_t>& value, Range<int64_t> range, const KeyRule& rule = {});
   void field(const char* key, std::vector<double>& value, Range<double> range, const KeyRule& rule = {});

@@ -119,8 +119,8 @@ class TreeBuilder : public YAML::EventHandler {
 
   std::string at(const YAML::Mark& mark) const { return place(mark.line + 1); }
 
-  // YAML joins a plain value with the lines below it that are no keys. That is never meant here: an indentation is
-  // wrong, or "key:value" lacks its space.
+  // YAML joins a plain value with the lines below it that are no keys. That is never meant here: an
+  // indentation is wrong, or "key:value" lacks its space.
   void refuse_folded_line(const YAML::Mark& mark, const std::string& value) {
     for (; lines_read_ < mark.line; ++lines_read_) line_at_ = text_.find('\n', line_at_) + 1;
     const std::string_view line = text_.substr(line_at_, text_.find('\n', line_at_) - line_at_);

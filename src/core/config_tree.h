@@ -50,12 +50,13 @@ ConfigNode read_config_tree(const std::filesystem::path& path);
 // `over` wins; maps merge key by key, everything else is replaced.
 void merge_config(ConfigNode& base, const ConfigNode& over);
 
-// Applies one "--set a.b=c", and makes maps on the way. c is never empty. Keys that hold text take it whole, as if it
-// stood in quotes, unless it is quoted itself; elsewhere it is read as YAML where that gives a list or a map, and is
-// a value without its outer spaces where not (so nothing is a comment).
+// Applies one "--set a.b=c", and makes maps on the way. c is never empty. Keys that hold text take it whole,
+// as if it stood in quotes, unless it is quoted itself; elsewhere it is read as YAML where that gives a list
+// or a map, and is a value without its outer spaces where not (so nothing is a comment).
 void set_config_value(ConfigNode& root, const std::string& assignment);
 
-// "; found '6' after ':', expected a space there" for text such as "steps:6", which YAML takes for one word; else "".
+// "; found '6' after ':', expected a space there" for text such as "steps:6", which YAML takes for one word;
+// else "".
 std::string missing_space_hint(const std::string& text);
 
 // YAML text that parse_config reads back to the same tree (Unicode's noncharacters become U+FFFD).

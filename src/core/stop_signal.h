@@ -1,10 +1,10 @@
 // SIGINT (Ctrl-C) and SIGTERM as a request to stop in good order. The first one is remembered, for a loop
 // that asks now and then and ends with Interrupted (core/check.h). A second one of either kind ends the
-// process at once with exit code 128 + its number, as a kill would. A signal that the parent told the process to
-// ignore (nohup, a background job of a script) stays ignored.
+// process at once with exit code 128 + its number, as a kill would. A signal that the parent told the process
+// to ignore (nohup, a background job of a script) stays ignored.
 //
-// Order of calls: StopSignal before the work that may be stopped -> received() or throw_if_received() in its loop.
-// Only one StopSignal exists at a time.
+// Order of calls: StopSignal before the work that may be stopped -> received() or throw_if_received() in its
+// loop. Only one StopSignal exists at a time.
 #pragma once
 
 #include <csignal>

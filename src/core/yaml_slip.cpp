@@ -33,7 +33,8 @@ size_t column(std::string_view line, size_t at) {
 
 char closing(char opening) { return opening == '[' ? ']' : opening == '{' ? '}' : opening; }
 
-// The ':' of "key: " or "key:" at the end of the line, at or after `at`, before a comment; kNone where there is none.
+// The ':' of "key: " or "key:" at the end of the line, at or after `at`, before a comment; kNone where there
+// is none.
 size_t find_colon(std::string_view line, size_t at) {
   for (; at < line.size() && !ends_at(line, at); ++at) {
     if (line[at] == ':' && (at + 1 == line.size() || is_space(line[at + 1]))) return at;

@@ -1,9 +1,11 @@
-// Finds the slip in a text that the YAML parser refused. The parser names the place where it gave up, which for an
-// open quote or bracket, a wrong indentation or `steps:6` lies lines behind the mistake, and in words of its own.
+// Finds the slip in a text that the YAML parser refused. The parser names the place where it gave up, which
+// for an open quote or bracket, a wrong indentation or `steps:6` lies lines behind the mistake, and in words
+// of its own.
 //
-// It looks for: tabs and wrong depth in the indentation, a key without ": ", a second ": ", quotes and brackets that
-// are not closed or closed by another one, text after a closing quote or bracket, characters that no plain value
-// begins with. It knows the YAML that configurations are written in and says nothing of the rest.
+// It looks for: tabs and wrong depth in the indentation, a key without ": ", a second ": ", quotes and
+// brackets that are not closed or closed by another one, text after a closing quote or bracket, characters
+// that no plain value begins with. It knows the YAML that configurations are written in and says nothing of
+// the rest.
 #pragma once
 
 #include <optional>

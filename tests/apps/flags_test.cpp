@@ -1,5 +1,6 @@
-// Tests every flag of every program: values that are empty, missing, no number, out of range, or a path that a shell
-// would have expanded. The list of flags is compared with what --help prints, so that a new flag is tested, too.
+// Tests every flag of every program: values that are empty, missing, no number, out of range, or a path that
+// a shell would have expanded. The list of flags is compared with what --help prints, so that a new flag is
+// tested, too.
 #include <regex>
 #include <set>
 

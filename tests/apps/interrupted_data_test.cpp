@@ -1,5 +1,5 @@
-// Tests rse-data while its tokenizer trains, which SentencePiece does not let anybody interrupt: a signal ends it
-// with exit code 3, and neither files nor folders stay. Tests threads that cannot start, too.
+// Tests rse-data while its tokenizer trains, which SentencePiece does not let anybody interrupt: a signal
+// ends it with exit code 3, and neither files nor folders stay. Tests threads that cannot start, too.
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,8 +14,8 @@ namespace {
 
 class InterruptedData : public BadInput {
  protected:
-  // Runs "rse-data ARGUMENTS 2>err" and returns its status once it was sent `signal` in the middle of training.
-  // ignored: the signal is ignored from the beginning, so a SIGTERM follows it.
+  // Runs "rse-data ARGUMENTS 2>err" and returns its status once it was sent `signal` in the middle of
+  // training. ignored: the signal is ignored from the beginning, so a SIGTERM follows it.
   int interrupt(const std::string& arguments, int signal, bool ignored = false) {
     const pid_t child = fork();
     if (child == 0) {

@@ -1,5 +1,5 @@
-// Tests SIGINT and SIGTERM (the first is remembered, the second ends the process), work that they end in a child, and
-// threads that cannot start.
+// Tests SIGINT and SIGTERM (the first is remembered, the second ends the process), work that they end in a
+// child, and threads that cannot start.
 #include "core/stop_signal.h"
 
 #include <pthread.h>

@@ -1,4 +1,5 @@
-// Tests what is said of a YAML file with a slip: the line, the character that was found, and what was expected.
+// Tests what is said of a YAML file with a slip: the line, the character that was found, and what was
+// expected.
 #include "core/config_tree.h"
 #include "tests/support.h"
 
