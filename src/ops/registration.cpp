@@ -94,14 +94,7 @@ struct DeviceKernels {
     const Tensor grad_out = with_batch(saved.grad_out);
     const Tensor grad_rem = saved.grad_rem ? rem_with_batch(*saved.grad_rem) : Tensor();
     const Gradients grad = run_backward(problem, result, grad_out, grad_rem);
-    // Gradients saturate at the largest finite float16, as those of the CUDA kernels do.
-    const Backend backend = problem.options.backend;
-    const bool cut = query.scalar_type() == torch::kFloat16 &&
-                     (backend == Backend::kAuto || backend == Backend::kReference);
-    const auto as_input = [&](Tensor x) {
-      if (cut) x.clamp_(-65504.0, 65504.0);
-      return problem.packed ? x.squeeze(0) : x;
-    };
+    const auto as_input = [&](const Tensor& x) { return problem.packed ? x.squeeze(0) : x; };
     return {as_input(grad.query), as_input(grad.key), as_input(grad.value), grad.decay};
   }
 
