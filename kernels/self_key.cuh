@@ -29,7 +29,7 @@ __device__ inline float stick_start(const SelfKey& self, bool shared, bool causa
 struct RowStart {
   float stick = 0;
   float left_total = 0, right_total = 0;  // of weighted gradients and the remainder's, per side: section 3
-  float bound = 0;  // the most that the magnitude of a farther sum may be for a stick of 1
+  float bound = 0;                        // the most that the magnitude of T may be for a stick of 1
 };
 
 // self_logit and state (Accumulators::row_state) are those of a row of the document; value_norm is the

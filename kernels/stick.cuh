@@ -20,14 +20,18 @@
 
 namespace rse::kernels {
 
-constexpr int kRun = 4;  // keys that share a reciprocal
-// Logits are clamped here, in units of log2, so that 1 - beta >= 2^-31 (an error below 1e-9) and neither the
-// product of four 1 + e nor its inverse leaves float32.
-constexpr float kMostLogit = 31.f;
-
-// kApproximate: rcp.approx, 2 ulp. kNewton: with a Newton step, 1 ulp, for paths that keep float32 along
-// thousands of keys, where the bias of the instruction would add up.
+// How the reciprocals of sticks are formed. kApproximate: rcp.approx, 2 ulp, one for a run of 4 keys. kNewton:
+// with a Newton step, 1 ulp, one for 2 keys, for paths that keep float32 along thousands of keys, where the
+// bias of the instruction would add up, and beside values of a million times the others.
 enum class Reciprocal { kApproximate, kNewton };
+template <Reciprocal kind>
+constexpr int kRunLength = kind == Reciprocal::kNewton ? 2 : 4;
+// Logits are clamped here, in units of log2, so that neither the product of a run's 1 + e nor its inverse
+// leaves float32: 1 - beta >= 2^-31 (an error below 1e-9), or 2^-62.
+template <Reciprocal kind>
+constexpr float kMostLogitOf = kind == Reciprocal::kNewton ? 62.f : 31.f;
+constexpr float kMostLogit = kMostLogitOf<Reciprocal::kApproximate>;
+constexpr int kRun = kRunLength<Reciprocal::kApproximate>;
 
 __device__ __forceinline__ float exact_reciprocal(float x) {  // 1 ulp
   const float inverse = rcp_approx(x);
@@ -43,11 +47,13 @@ __device__ constexpr int nth_nearest(int i) {
 // The logits of a row's keys (in units of log2; -inf: takes no part) become their weights over the stick in
 // front of their run. run_front: the stick in front of each run, nearest run first, over that in front of all
 // the thread's keys. beta, where kBeta: the sigmoids; rest, unless null: 1 - beta, each without loss of
-// digits. Returns the factor that the thread's keys leave. kClamp: logits may exceed kMostLogit. Exponentials
-// are ex2.approx, 2 ulp.
+// digits. Returns the factor that the thread's keys leave. kClamp: logits may exceed kMostLogitOf.
+// Exponentials are ex2.approx, 2 ulp.
 template <bool kLeft, bool kBeta, bool kClamp, Reciprocal kReciprocal, typename Keys, int N>
-__device__ inline float break_stick(Keys keys, float (&x)[N], float (&run_front)[Keys::kCount / kRun],
+__device__ inline float break_stick(Keys keys, float (&x)[N],
+                                    float (&run_front)[Keys::kCount / kRunLength<kReciprocal>],
                                     float (&beta)[N], float* rest = nullptr) {
+  constexpr int kRun = kRunLength<kReciprocal>;
   float remaining = 1.f;
 #pragma unroll
   for (int run = 0; run < Keys::kCount / kRun; ++run) {
@@ -55,7 +61,7 @@ __device__ inline float break_stick(Keys keys, float (&x)[N], float (&run_front)
 #pragma unroll
     for (int i = 0; i < kRun; ++i) {
       const float logit = x[keys(nth_nearest<kLeft, Keys>(kRun * run + i))];
-      e[i] = exp2_approx(kClamp ? fminf(logit, kMostLogit) : logit);
+      e[i] = exp2_approx(kClamp ? fminf(logit, kMostLogitOf<kReciprocal>) : logit);
       w[i] = 1.f + e[i];
       q[i] = i == 0 ? w[0] : q[i - 1] * w[i];
     }
@@ -205,22 +211,32 @@ __device__ inline void pack_logit_gradients(const float (&logit_grad)[32], float
   }
 }
 
-// Whether a sigmoid of a lane may be so near 1 that row_gradients() has to know. front, remaining: of the
-// lane's keys; with less in front, their gradients are below rounding.
+// Whether a sigmoid of a lane may be so near 1 that snap_to_one() is needed. front, remaining: of the lane's
+// keys; with less in front, their gradients are below rounding.
 __device__ __forceinline__ bool may_use_up(float front, float remaining) {
   return remaining < 0x1p-22f && front > 0x1p-24f;
+}
+// dx = t - beta (t + T) loses the digits of 1 - beta where beta is within a few ulp of 1. There it counts as 1,
+// so that a key that takes all of a stick gets -T, whatever the size of t.
+__device__ __forceinline__ void snap_to_one(float (&beta)[32]) {
+#pragma unroll
+  for (int n = 0; n < 32; ++n) beta[n] = beta[n] > 1.f - 0x1p-21f ? 1.f : beta[n];
+}
+
+// The largest magnitude of a sum over keys beyond a tile that leaves `stick`. Below 2^-30, to which a key that
+// takes everything brings a stick (kMostLogit), it is rounding alone.
+template <typename Element>
+__device__ __forceinline__ float most_farther(float stick, float bound) {
+  return stick > 0x1p-30f * kWeightScale<Element> ? stick * bound : 0.f;
 }
 
 // Row h: gradients of weights become gradients of logits. weights: packed, as the products had them, so that
 // sums of weighted gradients agree with the totals that the walk starts from; farther, most: as
 // farther_sum() has them; grad_decay -= the sum of logit gradients times distance, which is the row's share
 // of d lambda (section 3).
-//
-// dx = t - beta (t + T). Where beta is within a few ulp of 1 (uses_up: may_use_up()) it counts as 1, so that
-// a key that takes all of a stick gets -T, whatever the size of t.
 template <typename Element, bool kLeft>
 __device__ __forceinline__ void row_gradients(int h, float (&grad)[32], const uint32_t (&weights)[4][4],
-                                              float (&beta)[32], bool uses_up, float& farther, float most,
+                                              const float (&beta)[32], float& farther, float most,
                                               const RowPlace& place, float& grad_decay) {
   const AccumulatorRow keys{h};
   float moment = 0, total = 0, sum = 0;
@@ -230,10 +246,6 @@ __device__ __forceinline__ void row_gradients(int h, float (&grad)[32], const ui
     grad[keys(n)] *= weight.x;
     grad[keys(n + 1)] *= weight.y;
     sum += grad[keys(n)] + grad[keys(n + 1)];
-  }
-  if (uses_up) {
-#pragma unroll
-    for (int n = 0; n < 16; ++n) beta[keys(n)] = beta[keys(n)] > 1.f - 0x1p-21f ? 1.f : beta[keys(n)];
   }
   float here = farther_sum<kLeft, QuadLanes>(sum, farther, most);
 #pragma unroll

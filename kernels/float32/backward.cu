@@ -73,7 +73,7 @@ struct Block {
     const int row = Keys::row() + i, column = Keys::column();
     const OneRow<4> columns;
     const RowPlace row_place{at.row + row, first_key + 4 * column};
-    float beta[4], rest[4], run_front[1];
+    float beta[4], rest[4], run_front[2];
     decay_and_mask<kLeft>(columns, x, row_place, masked, limits);
     const float remaining =
         break_stick<kLeft, true, true, Reciprocal::kNewton>(columns, x, run_front, beta, rest);
@@ -82,7 +82,7 @@ struct Block {
     float sum = 0;
 #pragma unroll
     for (int n = 0; n < 4; ++n) {
-      x[n] *= front;
+      x[n] *= front * run_front[run_of<kLeft>(n)];
       grad[n] *= x[n];
       sum += grad[n];
     }

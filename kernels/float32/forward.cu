@@ -42,7 +42,7 @@ struct Block {
     const OneRow<4> columns;
 #pragma unroll
     for (int i = 0; i < Keys::kCount; ++i) {
-      float beta[4], run_front[1];
+      float beta[4], run_front[2];
       decay_and_mask<kLeft>(columns, x[i], {at.row + row + i, first_key + 4 * column}, masked, limits);
       const float remaining =
           break_stick<kLeft, false, true, Reciprocal::kNewton>(columns, x[i], run_front, beta);
@@ -51,7 +51,7 @@ struct Block {
       if (before >= kLeastStick && stick[i] < kLeastStick)
         keep_used_up<kLeft>(row + i, before, front, first_key);
 #pragma unroll
-      for (int n = 0; n < 4; ++n) x[i][n] *= front;
+      for (int n = 0; n < 4; ++n) x[i][n] *= front * run_front[run_of<kLeft>(n)];
     }
   }
 

@@ -81,7 +81,6 @@ __device__ void backward_block(const BackwardArguments& arguments, const Documen
     return;
   }
   const int warp = threadIdx.x / 32;
-  const float grad_scale = logit_grad_scale<Element>(prepared, sums, head_index);
   const int64_t base = head_index * p.seq + at.begin;
   const int64_t first_tile = (item_index - at.row / kRows) * 2, row_tile = first_tile + at.row / kKeys;
   BackwardBlock<Element, D> block{
@@ -94,7 +93,7 @@ __device__ void backward_block(const BackwardArguments& arguments, const Documen
       at,
       at.row + kWarpRows * warp,
       decay_per_token(p.decay[head_index % p.heads]),
-      grad_scale / kWeightScale<Element>,
+      1.f,
       loads};
   const int sides = p.causal ? 1 : 2, last_row = min(at.row + kRows, at.length) - 1;
   // Under way while the extents come: the nearest tile, which every block has, and the block's own rows.
@@ -112,6 +111,9 @@ __device__ void backward_block(const BackwardArguments& arguments, const Documen
     logit[h] = prepared.self_logit[row];
     state[h] = sums.row_state[row];
   }
+  // Not before the loads above are under way, because it waits for its own.
+  const float grad_scale = logit_grad_scale<Element>(prepared, sums, head_index);
+  block.grad_scale = grad_scale / kWeightScale<Element>;
   if (threadIdx.x < kRows) {
     const float2 self = sums.self_key[base + min(at.row + static_cast<int>(threadIdx.x), at.length - 1)];
     reinterpret_cast<uint32_t*>(shared + Tile::kSelfKeys)[threadIdx.x] =

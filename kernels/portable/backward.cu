@@ -55,12 +55,12 @@ struct Block {
       ldmatrix4(a[d], shared_address(matrix + row_chunk<D>(row, 2 * d + lane / 16)));
   }
 
-  // bound: the most that a farther sum may be for a stick of 1.
+  // bound: the most that a sum over farther keys may be for a stick of 1.
   template <bool kLeft>
   __device__ void tile(const Element* stage, float (&stick)[2], float (&farther)[2], const float (&bound)[2],
                        int first_key, bool masked) {
     float x[32], beta[32], run_front[2][4], front[2];
-    bool uses_up[2];
+    bool uses_up = false;
     uint32_t packed[4][4];
     {
       uint32_t rows[D / 16][4];
@@ -77,7 +77,7 @@ struct Block {
       const float remaining =
           break_stick<kLeft, true, true, Reciprocal::kApproximate>(keys, x, run_front[h], beta);
       front[h] = stick_in_front<kLeft, QuadLanes>(remaining, stick[h]);
-      uses_up[h] = may_use_up(front[h], remaining);
+      uses_up = uses_up || may_use_up(front[h], remaining);
     }
     pack_weights<Element, kLeft>(x, run_front, front, packed);
     store(weights, packed);
@@ -87,10 +87,11 @@ struct Block {
       rows_of(grad_out, rows);
       products<Element, D>(shared_address(stage + Tile::kMatrix), rows, grad);
     }
+    if (uses_up) snap_to_one(beta);
 #pragma unroll
     for (int h = 0; h < 2; ++h)
-      row_gradients<Element, kLeft>(h, grad, packed, beta, uses_up[h], farther[h], stick[h] * bound[h],
-                                    place(h), grad_decay);
+      row_gradients<Element, kLeft>(h, grad, packed, beta, farther[h],
+                                    most_farther<Element>(stick[h], bound[h]), place(h), grad_decay);
     pack_logit_gradients<Element>(grad, grad_scale, packed);
     store(logit_grads, packed);
     accumulate<Element, D>(shared_address(stage), packed, grad_query);

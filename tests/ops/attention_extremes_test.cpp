@@ -75,7 +75,7 @@ class AttentionExtremesTest : public TargetTest {
     ASSERT_TRUE(torch::isfinite(finite).all().item<bool>()) << name;
     const double steps =
         dtype == torch::kFloat16 ? 0x1p-24 * std::sqrt(static_cast<double>(wanted.numel())) : 0;
-    const double difference = (finite - wanted).norm().item<double>(), size = wanted.norm().item<double>();
+    const double difference = (finite - wanted).norm().item<double>(), size = reference.norm().item<double>();
     EXPECT_LE(difference, bound * size + steps) << name << ": relative error " << difference / size;
   }
 
@@ -123,7 +123,7 @@ TEST_P(AttentionExtremesTest, OneSideSwampsTheOther) {
     for (const Swamp& swamp : {Swamp{1e3, 1, 40}, Swamp{1e3, 1, 100}, Swamp{1e4, 1e-2, 60}}) {
       SCOPED_TRACE(fmt::format("values {} and {}, 2^-{} is left", swamp.loud, swamp.quiet, swamp.taken));
       for (const Mass mass : {Mass::kPerSide, Mass::kShared}) {
-        Case c = make(dtype, 200);
+        Case c = make(dtype, 140);
         c.options.window = 2;
         c.options.mass = mass;
         c.query_scale = 1;
@@ -142,7 +142,7 @@ TEST_P(AttentionExtremesTest, NearKeySwampsFartherOnes) {
     const bool low = dtype == torch::kBFloat16 || dtype == torch::kFloat16;
     for (const double taken : low ? std::vector{50.0} : std::vector{8.0, 14.0, 20.0, 50.0}) {
       for (const bool causal : {false, true}) {
-        Case c = make(dtype, 200);
+        Case c = make(dtype, 140);
         c.options.causal = causal;
         c.options.skip_below = 0;
         c.query_scale = 1;
