@@ -301,6 +301,7 @@ TEST_P(AttentionExtremesTest, DecayGradientOfCancellingRows) {
       c.head_dim = kHeadDim;
       c.options.rotary_base = 0;
       c.decay_from = c.decay_to = 0.02;
+      c.options.skip_below = 0;
       c.query_scale = 1;
       c.seed = seed;
       const CaseTensors t = make_tensors(c, GetParam().device);
