@@ -93,7 +93,7 @@ __device__ void backward_block(const BackwardArguments& arguments, const Documen
       at,
       at.row + kWarpRows * warp,
       decay_per_token(p.decay[head_index % p.heads]),
-      1.f,
+      1.f,  // grad_scale, which is set below
       loads};
   const int sides = p.causal ? 1 : 2, last_row = min(at.row + kRows, at.length) - 1;
   // Under way while the extents come: the nearest tile, which every block has, and the block's own rows.
