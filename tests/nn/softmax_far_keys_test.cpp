@@ -121,7 +121,7 @@ TEST_P(SoftmaxFarKeys, SequencesLongerThanAnyBlock) {
 }
 
 TEST_P(SoftmaxFarKeys, WindowsAroundBlockSizes) {
-  for (const int64_t window : {63, 64, 65, 127, 128, 129}) {
+  for (const int64_t window : {63, 64, 65, 66, 127, 128, 129, 130}) {
     compare({0, 420}, window);
     compare({0, 9, 420, 421}, window);
   }
