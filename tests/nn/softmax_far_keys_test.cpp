@@ -1,7 +1,7 @@
 // Compares the softmax methods with attention that is written out in float64, over sequences that are longer
-// than any block of a kernel, with windows around block sizes. Errors are relative to the size of each result:
-// an output over 400 keys has a size of about 1/20, so that the part of the far keys would be below an absolute
-// tolerance.
+// than any block of a kernel, with windows around block sizes. Errors are relative to the size of each
+// result: an output over 400 keys has a size of about 1/20, so that the part of the far keys would be below
+// an absolute tolerance.
 #include <tuple>
 
 #include "nn/biased_attention.h"

@@ -1,7 +1,7 @@
-// Compares every backend with the oracle where keys far from their query weigh much. With random logits of mean
-// zero a stick is used up within some forty keys, so that a fault beyond the neighbouring tile, at the border
-// of a wide window, or in a skip bound stays below every tolerance. The inputs here are such that it does not;
-// the suite FarKeys checks that they are.
+// Compares every backend with the oracle where keys far from their query weigh much. With random logits of
+// mean zero a stick is used up within some forty keys, so that a fault beyond the neighbouring tile, at the
+// border of a wide window, or in a skip bound stays below every tolerance. The inputs here are such that it
+// does not; the suite FarKeys checks that they are.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
