@@ -101,8 +101,8 @@ TEST(Masking, EveryPartOfTheKeyMatters) {
   expect_binomial(agreement(1, kEvaluationEpoch, 3), 4000, 0.5);
 }
 
-// Epochs and documents are small numbers: no two documents, epochs or seeds share draws, and none has those of
-// another one moved by a token.
+// Epochs and documents are small numbers: no two documents, epochs or seeds share draws, and none has those
+// of another one moved by a token.
 TEST(Masking, NoTwoDocumentsOfARunShareDraws) {
   const MaskingConfig config{.probability = 0.5};
   constexpr size_t kTokens = 4000;
@@ -131,8 +131,8 @@ TEST(Masking, NoTwoDocumentsOfARunShareDraws) {
   }
 }
 
-// Token `offset` takes draw `offset` of the stream of (seed, epoch, document): its first 32 bits decide whether
-// it is a target, the second how it is replaced, the third by what.
+// Token `offset` takes draw `offset` of the stream of (seed, epoch, document): its first 32 bits decide
+// whether it is a target, the second how it is replaced, the third by what.
 TEST(Masking, DrawsAreTheFunctionOfSeedEpochDocumentAndOffset) {
   const MaskingConfig config{.probability = 0.5, .mask_share = 0.4, .random_share = 0.3};
   for (const auto& [seed, epoch, document] : std::vector<std::tuple<uint64_t, uint64_t, uint64_t>>{

@@ -99,8 +99,8 @@ TEST_P(Dropout, MaskIsAFunctionOfTheKey) {
   }
 }
 
-// Micro-batches, layers and sites are small numbers: a key that added them up would give (1, 2) and (2, 1) the
-// same mask.
+// Micro-batches, layers and sites are small numbers: a key that added them up would give (1, 2) and (2, 1)
+// the same mask.
 TEST_P(Dropout, NoTwoMasksOfARunAreAlike) {
   constexpr int64_t kElements = 20000;
   const double deviation = std::sqrt(0.58 * 0.42 / kElements), rate_deviation = std::sqrt(0.21 / kElements);
