@@ -4,6 +4,7 @@
 
 #include "core/check.h"
 #include "core/file.h"
+#include "core/new_folder.h"
 
 namespace rse {
 
@@ -11,8 +12,9 @@ namespace fs = std::filesystem;
 
 void make_folder_atomically(const fs::path& target, const fs::path& temporary,
                             const std::function<void(const fs::path&)>& write) {
+  NewFolder parents(target.parent_path());
   std::error_code error;
-  fs::create_directories(temporary, error);
+  fs::create_directory(temporary, error);
   if (error) throw_user_error("cannot create {}: {}", temporary.string(), error.message());
   try {
     write(temporary);
@@ -29,6 +31,7 @@ void make_folder_atomically(const fs::path& target, const fs::path& temporary,
     }
     throw;
   }
+  parents.keep();
   sync_directory(target.parent_path());
 }
 
