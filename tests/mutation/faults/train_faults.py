@@ -1,7 +1,33 @@
 """Faults of src/train: batches, optimizer, replicas, the loop, its reports."""
 from planting import Fault
 
+
+
+def lost_setting(name, field, value, key):
+    """A key of train's that does not reach the optimizer."""
+    return Fault(f"train.{name}_lost", "src/train/replica.cpp",
+                 "optimizer_(make_optimizer_groups(*encoder_, arm.has_decay()), «train.adamw()») {}",
+                 f"[&] {{ AdamWOptions changed = train.adamw(); changed.{field} = {value}; return changed; }}()",
+                 f"train.{key} of the configuration arrives nowhere.")
+
+
+def lost_schedule(name, field, value):
+    """A key of train's that does not reach the schedule."""
+    return Fault(f"train.{name}_lost", "src/train/replica.cpp",
+                 "const double factor = «train_.schedule_of_run()».factor(step);",
+                 f"[&] {{ Schedule changed = train_.schedule_of_run(); changed.{field} = {value}; return changed; }}()",
+                 f"train.{name} of the configuration arrives nowhere.")
+
+
 FAULTS = [
+    lost_setting("configured_weight_decay", "weight_decay", "0.01", "weight_decay"),
+    lost_setting("configured_clip_norm", "clip_norm", "1.0", "clip_norm"),
+    lost_setting("first_beta", "beta1", "0.9", "betas"),
+    lost_setting("second_beta", "beta2", "0.98", "betas"),
+    lost_setting("eps", "eps", "1e-8", "eps"),
+    lost_schedule("min_lr", "min_ratio", "0.0"),
+    lost_schedule("warmup_steps", "warmup_steps", "2"),
+    lost_schedule("schedule", "shape", "ScheduleShape::kLinear"),
     Fault("train.micro_batch_number_collides", "src/train/global_micro_batch.h",
           "return «step * accumulation + micro»;", "step + micro",
           "Micro-batch 1 of a step and micro-batch 0 of the next have one number, so the same data and dropout."),
@@ -20,7 +46,7 @@ FAULTS = [
     Fault("train.arm_rate_ignored", "src/train/replica.cpp", "return {«arm_.learning_rate * factor»,",
           "train_.learning_rate * factor", "An arm's own learning rate arrives nowhere."),
     Fault("train.schedule_one_step_late", "src/train/replica.cpp",
-          "const double factor = train_.schedule_of_run().factor(«step»);", "std::max<int64_t>(0, step - 1)",
+          "train_.schedule_of_run().factor(«step»);", "std::max<int64_t>(0, step - 1)",
           "The schedule is one step late."),
     Fault("train.loss_share_of_micro_batch", "src/train/replica.cpp",
           "const double share = «1.0 / static_cast<double>(std::max<int64_t>(1, targets))»;",
@@ -71,6 +97,9 @@ FAULTS = [
           "The last validated checkpoint is the best."),
     Fault("train.arm_order_fixed", "src/train/trainer.cpp",
           "order[place] = «(place + static_cast<size_t>(step)) % arms»;", "place", "The arms always go in one order."),
+    Fault("train.validation_length_lost", "src/train/trainer.cpp",
+          "settings.window = «config_.base.validation.window(config_.base.data.seq_len)»;", "config_.base.data.seq_len",
+          "validation.length does not reach the validation."),
     Fault("train.validation_seed_ignored", "src/train/trainer.cpp",
           "settings.seed = «static_cast<uint64_t>(config_.base.validation.seed)»;", "uint64_t{0}",
           "validation.seed arrives nowhere."),
