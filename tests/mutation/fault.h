@@ -13,7 +13,11 @@
 namespace rse {
 
 // FNV-1a. The script refuses lists in which two names have one hash.
-constexpr uint32_t fault_hash(const char* name) {
+#ifdef __CUDACC__
+__host__ __device__
+#endif
+    constexpr uint32_t
+    fault_hash(const char* name) {
   uint32_t hash = 2166136261u;
   for (; *name != '\0'; ++name) hash = (hash ^ static_cast<unsigned char>(*name)) * 16777619u;
   return hash;
@@ -64,7 +68,9 @@ inline void send_fault_to_device() {
 #endif
 
 #ifdef __CUDA_ARCH__
-#define RSE_FAULT(name) (::rse::fault_on_device == ::std::integral_constant<uint32_t, ::rse::fault_hash(name)>::value)
+#define RSE_FAULT(name) \
+  (::rse::fault_on_device == ::std::integral_constant<uint32_t, ::rse::fault_hash(name)>::value)
 #else
-#define RSE_FAULT(name) (::rse::fault_set == ::std::integral_constant<uint32_t, ::rse::fault_hash(name)>::value)
+#define RSE_FAULT(name) \
+  (::rse::fault_set == ::std::integral_constant<uint32_t, ::rse::fault_hash(name)>::value)
 #endif
