@@ -109,12 +109,23 @@ def find_span(name, path, content, text):
     return begin, begin + len(marked)
 
 
+def python_switch(fault):
+    """The global variable that says whether the fault is on: f-strings take no quotes inside."""
+    return "RSE_FAULT_" + fault.name.replace(".", "_")
+
+
+def with_python_switches(content, faults):
+    """Returns `content` with the variables of its faults before its first import."""
+    lines = "".join(f'{python_switch(fault)} = __import__("os").environ.get("RSE_FAULT") == "{fault.name}"\n'
+                    for fault in faults)
+    return re.sub(r"^(?=import |from )", lambda _: lines, "\n" + content, count=1, flags=re.MULTILINE)[1:]
+
+
 def switched(path, original, faults):
     """Returns the code that is `original` or, where its switch is on, the faulty code of one of `faults`."""
     for fault in faults:
         if path.suffix == ".py":
-            switch = f'__import__("os").environ.get("RSE_FAULT") == "{fault.name}"'
-            original = f"(({fault.becomes}) if {switch} else ({original}))"
+            original = f"(({fault.becomes}) if {python_switch(fault)} else ({original}))"
         elif original.rstrip()[-1] in ";}":
             original = f'if (RSE_FAULT("{fault.name}")) {{ {fault.becomes} }} else {{ {original} }}'
         else:
@@ -140,6 +151,8 @@ def plant(path, content, faults, hooks=()):
         what = spans[begin, end]
         planted = (what.inserted if isinstance(what, Hook) else switched(path, content[begin:end], what))
         content = content[:begin] + planted + content[end:]
+    if path.suffix == ".py":
+        return with_python_switches(content, faults)
     return INCLUDE + content if path.suffix in CPP else content
 
 

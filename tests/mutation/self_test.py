@@ -76,8 +76,8 @@ def check_refusals():
         assert "overlapping" in str(error), error
     else:
         raise AssertionError("no error about overlapping texts")
-    python = planting.plant(pathlib.Path("a.py"), "print(1 + 1)\n",
-                            [Fault("scripts.sum", "a.py", "print(«1 + 1»)", "3", "A sum is wrong.")])
+    python = planting.plant(pathlib.Path("a.py"), 'import sys\nprint(f"{1 + 1}", file=sys.stdout)\n',
+                            [Fault("scripts.sum", "a.py", "«1 + 1»", "3", "A sum is wrong.")])
     for name, printed in (("scripts.sum", "3\n"), ("scripts.other", "2\n")):
         found = subprocess.run([sys.executable, "-c", python], capture_output=True, text=True, check=True,
                                env={"RSE_FAULT": name})
