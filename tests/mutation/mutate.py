@@ -87,7 +87,7 @@ def baseline(folder, specs, gpu, jobs, file):
         raise Failed(f"without a fault these fail, so nothing can be said: {', '.join(wrong)}")
     empty = [spec for spec, outcome in results.items() if outcome.cases == 0]
     if empty:
-        raise Failed(f"these select no case: {', '.join(empty)}")
+        raise Failed(f"no case of these passed, or all were skipped: {', '.join(empty)}")
     known = json.loads(file.read_text()) if file.exists() else {}
     known.update({spec: outcome.seconds for spec, outcome in results.items()})
     file.write_text(json.dumps(known, indent=1))

@@ -38,7 +38,7 @@ LONGEST_DEFAULT = 120.0  # seconds beyond which a test hangs, beside ten times w
 class Outcome:
     noticed_by: str  # empty where all tests passed
     seconds: float
-    cases: int       # that were started
+    cases: int       # that passed
 
 
 def with_gpu_cases(spec):
@@ -121,7 +121,7 @@ def run_test(build, spec, fault, limit, gpu=False):
             text = output.read().decode(errors="replace")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    cases = len(re.findall(r"^\[ RUN      \] |^\s*\d+/\d+ Test\s+#(?!.*Skipped)", text, re.MULTILINE))
+    cases = len(re.findall(r"^\[       OK \] |^\s*\d+/\d+ Test\s+#.* Passed ", text, re.MULTILINE))
     return Outcome(first_failure(text, code, limit), time.monotonic() - start, cases)
 
 
