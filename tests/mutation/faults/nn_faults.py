@@ -86,4 +86,6 @@ FAULTS = [
     Fault("nn.flop_without_attention", "src/nn/model_report.cpp",
           "static_cast<double>(model.layers) * («weights + attention») +", "weights",
           "FLOPs per token leave out the attention."),
+    Fault("nn.dropout_same_on_devices", "src/nn/dropout.cpp", "generator.set_current_seed(«stream»);", "uint64_t{1}",
+          "On a GPU every dropout mask is drawn from one stream.", gpu=True),
 ]

@@ -86,4 +86,13 @@ FAULTS = [
     Fault("ops.saved_extent_ignored", "src/ops/visited.cpp",
           "const double visited = «extent.sum(torch::kInt64).item<double>()» + static_cast<double>(rows);", "all",
           "The share of visited pairs is 1 or more, whatever was skipped."),
+    Fault("ops.cuda_deterministic_lost", "src/ops/cuda/attention_cuda.cpp",
+          "params.deterministic = «problem.options.deterministic»;", "false",
+          "The option deterministic does not reach the kernels.", ("train:Gpu*Deterministic*",), gpu=True),
+    Fault("ops.cuda_skip_below_lost", "src/ops/cuda/attention_cuda.cpp",
+          "params.skip_below = «static_cast<float>(problem.options.skip_below)»;", "1e-7f",
+          "The option skip_below does not reach the kernels.", ("ops:Gpu*",), gpu=True),
+    Fault("ops.cuda_scale_of_head_dim", "src/ops/cuda/attention_cuda.cpp",
+          "params.scale = «static_cast<float>(problem.scale)»;", "0.125f",
+          "The kernels scale logits by 1/8, whatever is asked for.", ("ops:Gpu/*Oracle*",), gpu=True),
 ]
