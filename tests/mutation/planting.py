@@ -32,8 +32,8 @@ class Fault:
 
     name     "layer.what", the value of RSE_FAULT
     file     relative to the tree's root
-    text     is in the file exactly once; the part between « and » is replaced. A part that ends in ; or } is a
-             statement, every other part an expression
+    text     is in the file exactly once; the part between « and » is replaced. A part that ends in ";", or in "}" with
+             a ";" before it, is a statement, every other part an expression
     becomes  the faulty expression, or the faulty statements (none: the statement is left out)
     what     a sentence that says what is wrong with the planted program
     tests    which tests to try first, before those of the layer and of the layers above (running.py says how tests are
@@ -121,12 +121,17 @@ def with_python_switches(content, faults):
     return re.sub(r"^(?=import |from )", lambda _: lines, "\n" + content, count=1, flags=re.MULTILINE)[1:]
 
 
+def is_statement(code):
+    code = code.rstrip()
+    return code.endswith(";") or (code.endswith("}") and ";" in code)
+
+
 def switched(path, original, faults):
     """Returns the code that is `original` or, where its switch is on, the faulty code of one of `faults`."""
     for fault in faults:
         if path.suffix == ".py":
             original = f"(({fault.becomes}) if {python_switch(fault)} else ({original}))"
-        elif original.rstrip()[-1] in ";}":
+        elif is_statement(original):
             original = f'if (RSE_FAULT("{fault.name}")) {{ {fault.becomes} }} else {{ {original} }}'
         else:
             original = f'(RSE_FAULT("{fault.name}") ? ({fault.becomes}) : ({original}))'
