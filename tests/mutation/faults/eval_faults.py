@@ -14,7 +14,7 @@ FAULTS = [
           "--mask-seed arrives nowhere."),
     Fault("eval.masking_of_run_ignored", "src/eval/plan.cpp", "plan.protocol.masking = «base.data.mask»;",
           "MaskingConfig{}", "An evaluation masks by the defaults, not as the run did."),
-    Fault("eval.trained_length_not_added", "src/eval/plan.cpp",
+    Fault("eval.lengths_not_sorted", "src/eval/plan.cpp",
           "«std::sort(lengths.begin(), lengths.end());»", "", "Lengths stay in the order of the flag."),
     Fault("eval.first_pieces_are_spread", "src/eval/plan.cpp",
           "protocol.pieces = «first > 0 ? PieceChoice::kFirst : PieceChoice::kSpread»;", "PieceChoice::kSpread",
