@@ -59,7 +59,8 @@ cudaError_t backward_of(const AttentionParams& p, const BackwardInputs& in, cons
   if (const cudaError_t error = launch_prepare_backward<Element, D>(p, in, prepared, saved, sums, stream))
     return error;
   if (const cudaError_t error = launch_plan(p, prepared, plan, in.extent, stream)) return error;
-  if (const cudaError_t error = launch_backward<Element, D>({p, prepared, plan, in, sums, out}, stream))
+  if (const cudaError_t error =
+          launch_backward<Element, D>({p, prepared, saved, plan, in, sums, out}, stream))
     return error;
   return launch_finish_backward<Element, D>(p, in, prepared, sums, out, stream);
 }

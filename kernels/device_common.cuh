@@ -107,17 +107,12 @@ __device__ inline float2 unpack(uint32_t pair) {
     return __half22float2(*reinterpret_cast<const __half2*>(&pair));
   }
 }
-// Saturates to the largest finite float16 where Element is __half, because infinity times 0 would be NaN
-// later. NaN stays NaN.
+// Saturates to the largest finite float16 where Element is __half. NaN stays NaN.
 template <typename Element>
 __device__ inline float finite(float x) {
   constexpr float kMost = 65504.f;
   if constexpr (!std::is_same_v<Element, __half>) return x;
   return x > kMost ? kMost : x < -kMost ? -kMost : x;
-}
-template <typename Element>
-__device__ inline uint32_t pack_finite(float a, float b) {
-  return pack<Element>(finite<Element>(a), finite<Element>(b));
 }
 
 // Programmatic dependent launch (compute capability 9.0 and newer; nothing on older devices). What the

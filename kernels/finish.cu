@@ -41,7 +41,30 @@ __device__ void add_slots(const Accumulators& acc, const RowIndex& i, int low, i
   }
 }
 
-// Rotates back, scales, converts and stores.
+// What the sums of a head are multiplied with: the powers of two of float16 come off, and scale and log2(e).
+struct SumFactors {
+  float query, key, value;
+};
+template <typename Element>
+__device__ inline SumFactors sum_factors(const AttentionParams& p, const Prepared& prepared,
+                                         const Accumulators& acc, int head_index) {
+  const float logit_grad = 1.f / logit_grad_scale<Element>(prepared, acc, head_index);
+  const float factor = key_factor<Element>(prepared, head_index);
+  return {p.scale * (logit_grad / factor), logit_grad * factor / kLog2E, 1.f / kWeightScale<Element>};
+}
+__device__ inline void scale_sums(const SumFactors& by, RowSums& sums) {
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      sums.query[h][n] *= by.query;
+      sums.key[h][n] *= by.key;
+      sums.value[h][n] *= by.value;
+    }
+  }
+}
+
+// Rotates back, converts and stores.
 template <typename Element>
 __device__ void store_sums(const AttentionParams& p, const RowIndex& i, int low, bool with_query,
                            RowSums& sums, const BackwardOutputs& out) {
@@ -54,14 +77,6 @@ __device__ void store_sums(const AttentionParams& p, const RowIndex& i, int low,
   const int64_t to = ((i.batch * p.seq + i.token) * p.heads + i.head) * p.head_dim + low;
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-#pragma unroll
-    for (int n = 0; n < 4; ++n) {
-      sums.query[h][n] *= p.scale;
-      sums.key[h][n] *= 1.f / kLog2E;  // the prepared query holds scale * log2(e)
-    }
-    saturate<Element>(sums.query[h]);
-    saturate<Element>(sums.key[h]);
-    saturate<Element>(sums.value[h]);
     if (with_query) store4(static_cast<Element*>(out.query) + to + h * half, sums.query[h]);
     store4(static_cast<Element*>(out.key) + to + h * half, sums.key[h]);
     store4(static_cast<Element*>(out.value) + to + h * half, sums.value[h]);
@@ -95,12 +110,13 @@ __device__ inline bool sums_decay(const AttentionParams& p, const Documents& doc
 // The pass of the Hopper path, whose attention kernel has added the self key's gradients.
 template <typename Element, int D>
 __global__ void __launch_bounds__(kPassThreads)
-    finish_tiled(const AttentionParams p, const Documents docs, const Accumulators acc,
-                 const BackwardOutputs out) {
+    finish_tiled(const AttentionParams p, const Documents docs, const Prepared prepared,
+                 const Accumulators acc, const BackwardOutputs out) {
   wait_for_previous_kernel();
   if (sums_decay(p, docs, acc, out)) return;
   using Lanes = RowLanes<D>;
   const RowsOfBlock<true> rows(p, docs, gridDim.x - p.heads - 1 - blockIdx.x);
+  const SumFactors factors = sum_factors<Element>(p, prepared, acc, rows.head_index());
   const int low = threadIdx.x % Lanes::kGroup * 4, half = p.head_dim / 2;
   for (int row = threadIdx.x / Lanes::kGroup; row < kKeys; row += Lanes::kAtOnce) {
     const RowIndex i = rows.at(row);
@@ -108,6 +124,7 @@ __global__ void __launch_bounds__(kPassThreads)
     RowSums sums;
     load_sums<D, true>(acc, i, low, half, sums);
     add_slots<D, true>(acc, i, low, half, sums);
+    scale_sums(factors, sums);
     store_sums<Element>(p, i, low, acc.query != nullptr, sums, out);
   }
 }
@@ -119,6 +136,7 @@ __global__ void __launch_bounds__(kPassThreads)
   if (sums_decay(p, docs, acc, out)) return;
   using Lanes = RowLanes<D>;
   const RowsOfBlock<false> rows(p, docs, gridDim.x - p.heads - 1 - blockIdx.x);
+  const SumFactors factors = sum_factors<Element>(p, prepared, acc, rows.head_index());
   const int low = threadIdx.x % Lanes::kGroup * 4, half = p.head_dim / 2;
   for (int row = threadIdx.x / Lanes::kGroup; row < kKeys; row += Lanes::kAtOnce) {
     const RowIndex i = rows.at(row);
@@ -151,14 +169,15 @@ __global__ void __launch_bounds__(kPassThreads)
     weight_grad = group_sum<Lanes::kGroup>(weight_grad);
     if (!mine) continue;
     add_slots<D, false>(acc, i, low, half, sums);
+    scale_sums(factors, sums);
     const SelfKeyGradient self = self_key_gradient(break_self_key(logit, p.self_key), weight_grad, p.shared,
                                                    state.x + state.y, self_key_remainder(p, in, i.row));
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
 #pragma unroll
       for (int n = 0; n < 4; ++n) {
-        sums.query[h][n] = fmaf(self.logit_grad, k[h][n], sums.query[h][n]);
-        sums.key[h][n] = fmaf(p.scale * kLog2E * self.logit_grad, q[h][n], sums.key[h][n]);
+        sums.query[h][n] = fmaf(p.scale * self.logit_grad, k[h][n], sums.query[h][n]);
+        sums.key[h][n] = fmaf(p.scale * self.logit_grad, q[h][n], sums.key[h][n]);
         sums.value[h][n] = fmaf(self.weight, d[h][n], sums.value[h][n]);
       }
     }
@@ -176,7 +195,7 @@ cudaError_t launch_finish_backward(const AttentionParams& p, const BackwardInput
   if constexpr (sizeof(Element) == 2 && D >= 64) {
     if (tiled)
       return launch_early(p.path, finish_tiled<Element, D>, row_grid(p) + p.heads, kPassThreads, 0, stream, p,
-                          documents_of(p), acc, out);
+                          documents_of(p), prepared, acc, out);
   }
   const bool vector = vectors_fit<Element>(p.query) && vectors_fit<Element>(p.key) &&
                       vectors_fit<Element>(p.value) && vectors_fit<Element>(in.grad_out);

@@ -6,6 +6,8 @@
 // is needed, at the price of some numbers that no block has.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 #include "kernels/attention.h"
@@ -48,17 +50,29 @@ class Arena {
   int64_t used_ = 0;
 };
 
+// float16 only (float16_scales.cuh): the power of two that the key takes, as the query takes scale * log2(e)
+// over it. It halves that number's exponent between the two, so that neither leaves the range of float16 where
+// the logits are of ordinary size. With scales up to 1/3 it is at most 1/2, and no rotated key overflows.
+inline float half_key_factor(const AttentionParams& p) {
+  if (p.dtype != Dtype::kFloat16) return 1.f;
+  const float scale = std::clamp(std::fabs(p.scale) * 1.442695f, 0x1p-24f, 0x1p24f);
+  return std::exp2(std::floor(std::log2(scale) / 2 + 0.25f));
+}
+
 // What prepare_forward makes of query, key and value. "Rows" below are [batch * heads, seq], "matrices" are
 // prepared_rows() x padded head_dim of the problem's dtype.
 struct Prepared {
-  void* query;                      // matrix: rotated, times scale * log2(e)
-  void *key, *value;                // matrices: key rotated
+  void* query;                      // matrix: rotated, times scale * log2(e), over the head's key_factor()
+  void *key, *value;                // matrices: key rotated, times the head's key_factor()
   float* self_logit;                // rows: x_ii times log2(e)
   uint32_t* query_norm;             // [items]: the largest norm of a prepared query, as the bits of a float
   uint32_t *key_norm, *value_norm;  // [batch * heads], likewise
   int64_t norms_bytes;              // of the three together
+  float key_factor;                 // half_key_factor()
+  bool fits_keys;                   // heads with large keys take a smaller one; key_norm is found beforehand
 
-  Prepared(const AttentionParams& p, Arena& arena) {
+  Prepared(const AttentionParams& p, Arena& arena) : key_factor(half_key_factor(p)) {
+    fits_keys = key_factor > 0.5f && p.dtype == Dtype::kFloat16;
     const int64_t matrix = prepared_rows(p) * padded_head_dim(p) * element_bytes(p.dtype);
     query = arena.take_bytes(matrix);
     key = arena.take_bytes(matrix);
@@ -91,16 +105,26 @@ struct Plan {
   }
 };
 
-// What forward keeps for backward beside Prepared: sums of weighted values, prepared_rows() x padded head_dim
-// in float32. On the Hopper path they are tiled (accumulator_offset() in hopper/tiled_layout.h).
+// What forward keeps for backward beside Prepared.
+//
+// bfloat16, float16: sums of weighted values per side, prepared_rows() x padded head_dim in float32. On the
+// Hopper path they are tiled (accumulator_offset() in hopper/tiled_layout.h). The sides are kept apart, because
+// one may be a million times the other.
+//
+// float32: where a stick is used up, from which backward starts (float32/backward.cu).
 struct Saved {
-  float* left = nullptr;  // over the keys before the query; null where causal, as `both` is the same
-  float* both = nullptr;  // over both sides
+  float* left = nullptr;      // over the keys before the query
+  float* right = nullptr;     // over those after it; null where causal
+  float2* used_up = nullptr;  // rows x sides: {stick in front of a tile, number of the tile as a float}
   Saved() = default;
   Saved(const AttentionParams& p, Arena& arena) {
+    if (p.dtype == Dtype::kFloat32) {
+      used_up = arena.take<float2>(p.batch * p.heads * p.seq * p.sides());
+      return;
+    }
     const int64_t matrix = prepared_rows(p) * padded_head_dim(p);
-    left = p.causal ? nullptr : arena.take<float>(matrix);
-    both = arena.take<float>(matrix);
+    left = arena.take<float>(matrix);
+    right = p.causal ? nullptr : arena.take<float>(matrix);
   }
 };
 
@@ -117,12 +141,13 @@ inline int gradient_slots(const AttentionParams& p, int multiprocessors) {
 struct Accumulators {
   // A matrix of the problem's dtype.
   void* grad_out;
-  // Per row {total of the left side, of the right side, |grad_out|, largest |gradient of rem|}.
+  // Per row {left side, right side, |grad_out|, largest |gradient of rem|}. Of the sides: the totals that walks
+  // from near to far start with; in float32 rem times its gradient, which backward makes the totals.
   float4* row_state;
-  // Per row, on the float32 path only: rem times its gradient on the left side, on the right side.
-  float2* remainder;
-  // Per row, on the Hopper path only: the self key's weight and logit gradient, a pair of the dtype.
-  uint32_t* self_key;
+  // Per row, on the Hopper path only: the self key's weight and logit gradient.
+  float2* self_key;
+  // [batch * heads], float16 only: the largest |grad_out|, |gradient of rem| of a row, as the bits of floats.
+  uint32_t *grad_norm, *rem_grad;
   // dQ: rows x padded head_dim; null where finishes_query().
   float* query;
   // dK and dV: [slots] float32 matrices each, tiled on the Hopper path (accumulator_offset()).
@@ -136,8 +161,9 @@ struct Accumulators {
     slots = gradient_slots(p, multiprocessors);
     grad_out = arena.take_bytes(matrix * element_bytes(p.dtype));
     row_state = arena.take<float4>(rows);
-    remainder = p.dtype == Dtype::kFloat32 ? arena.take<float2>(rows) : nullptr;
-    self_key = p.path == Path::kHopper ? arena.take<uint32_t>(rows) : nullptr;
+    self_key = p.path == Path::kHopper ? arena.take<float2>(rows) : nullptr;
+    grad_norm = p.dtype == Dtype::kFloat16 ? arena.take<uint32_t>(2 * p.batch * p.heads) : nullptr;
+    rem_grad = grad_norm + (grad_norm == nullptr ? 0 : p.batch * p.heads);
     query = finishes_query(p) ? nullptr : arena.take<float>(rows * padded_head_dim(p));
     key = arena.take<float>(2 * slots * matrix);
     value = key + slots * matrix;
@@ -173,11 +199,12 @@ struct BackwardArguments {
   BackwardInputs inputs;
   Accumulators sums;
   BackwardOutputs outputs;
-  int64_t blocks;     // num_blocks()
-  int window;         // window_of()
-  int ordered_slots;  // sums.slots where deterministic; 0 where row blocks come in any order
+  int64_t blocks;         // num_blocks()
+  int window;             // window_of()
+  int ordered_slots;      // sums.slots where deterministic; 0 where row blocks come in any order
+  const float2* used_up;  // Saved::used_up
 
-  BackwardArguments(const AttentionParams& p, const Prepared& prepared, const Plan& plan,
+  BackwardArguments(const AttentionParams& p, const Prepared& prepared, const Saved& saved, const Plan& plan,
                     const BackwardInputs& inputs, const Accumulators& sums, const BackwardOutputs& outputs)
       : params(p),
         prepared(prepared),
@@ -187,7 +214,8 @@ struct BackwardArguments {
         outputs(outputs),
         blocks(num_blocks(p)),
         window(window_of(p)),
-        ordered_slots(p.deterministic ? sums.slots : 0) {}
+        ordered_slots(p.deterministic ? sums.slots : 0),
+        used_up(saved.used_up) {}
 };
 
 }  // namespace rse::kernels

@@ -57,6 +57,32 @@ __device__ inline void store_row(void* matrix, const RowIndex& i, int g, int hea
     store4(to + prepared_at<D, kTiled, kPermuted>(i, c), zero);
 }
 
+// Finds key_norm before prepare_forward, where that depends on it (Prepared::fits_keys).
+template <typename Element, int D, bool kVector, bool kTiled>
+__global__ void __launch_bounds__(kPassThreads)
+    find_key_norms(const AttentionParams p, const Documents docs, const Prepared out) {
+  using Lanes = RowLanes<D>;
+  const RowsOfBlock<kTiled> rows(p, docs, blockIdx.x);
+  const int g = threadIdx.x % Lanes::kGroup, half = p.head_dim / 2;
+  float most[1] = {};
+  for (int row = threadIdx.x / Lanes::kGroup; row < kKeys; row += Lanes::kAtOnce) {
+    const RowIndex i = rows.at(row);
+    float norm = 0;
+    if (i.valid && 4 * g < half) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        float k[4];
+        load4<Element, kVector>(at<Element>(p.key, i) + 4 * g + h * half, k);
+#pragma unroll
+        for (int n = 0; n < 4; ++n) norm = fmaf(k[n], k[n], norm);
+      }
+    }
+    most[0] = fmaxf(most[0], group_sum<Lanes::kGroup>(norm));
+  }
+  block_max(most);
+  if (threadIdx.x == 0) keep_largest(out.key_norm + rows.head_index(), sqrtf(most[0]));
+}
+
 // Fills Prepared.
 template <typename Element, int D, bool kVector, bool kTiled>
 __global__ void __launch_bounds__(kPassThreads)
@@ -66,7 +92,8 @@ __global__ void __launch_bounds__(kPassThreads)
   using Lanes = RowLanes<D>;
   const RowsOfBlock<kTiled> rows(p, docs, blockIdx.x);
   const int g = threadIdx.x % Lanes::kGroup, half = p.head_dim / 2;
-  const float scale = p.scale * kLog2E;
+  const float scale = p.scale * kLog2E, key_scale = key_factor<Element>(out, rows.head_index());
+  const float query_scale = scale / key_scale;  // key_scale is a power of two
   const int64_t blocks = docs.blocks();
   float most_query = 0, most_key = 0, most_value = 0;
   for (int row = threadIdx.x / Lanes::kGroup; row < kKeys; row += Lanes::kAtOnce) {
@@ -100,8 +127,10 @@ __global__ void __launch_bounds__(kPassThreads)
     }
 #pragma unroll
     for (int n = 0; n < 4; ++n) {
-      q[0][n] *= scale;
-      q[1][n] *= scale;
+      q[0][n] *= query_scale;
+      q[1][n] *= query_scale;
+      k[0][n] *= key_scale;
+      k[1][n] *= key_scale;
     }
     self = group_sum<Lanes::kGroup>(self);
     query_norm = group_sum<Lanes::kGroup>(query_norm);
@@ -109,11 +138,8 @@ __global__ void __launch_bounds__(kPassThreads)
     most_value = fmaxf(most_value, group_sum<Lanes::kGroup>(value_norm));
     most_query = fmaxf(most_query, query_norm);
     if (!i.inside) continue;
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      saturate<Element>(q[h]);
-      saturate<Element>(k[h]);
-    }
+    saturate<Element>(q[0]);
+    saturate<Element>(q[1]);
     store_row<Element, D, kTiled, false>(out.query, i, g, p.head_dim, q[0], q[1]);
     store_row<Element, D, kTiled, true>(out.key, i, g, p.head_dim, k[0], k[1]);
     store_row<Element, D, kTiled, true>(out.value, i, g, p.head_dim, v[0], v[1]);
@@ -145,8 +171,8 @@ __device__ inline void clear_sums(const Accumulators& acc, int64_t row) {
   }
 }
 
-// Clears dK and dV, copies grad_out, and forms what each row's farther sums start with (src/ops/README.md
-// section 3): per side <grad_out, out of the side> plus the remainder times its gradient.
+// Clears dK and dV, copies grad_out, and forms what each row's walks start with (src/ops/README.md section 3):
+// per side the remainder times its gradient and, but in float32, <grad_out, out of the side>.
 template <typename Element, int D, bool kVector, bool kTiled>
 __global__ void __launch_bounds__(kPassThreads)
     prepare_backward(const AttentionParams p, const Documents docs, const BackwardInputs in,
@@ -156,52 +182,61 @@ __global__ void __launch_bounds__(kPassThreads)
   using Lanes = RowLanes<D>;
   const RowsOfBlock<kTiled> rows(p, docs, gridDim.x - 1 - blockIdx.x);
   const int g = threadIdx.x % Lanes::kGroup, half = p.head_dim / 2, sides = p.causal ? 1 : 2;
+  float most[2] = {};  // |grad_out|, |gradient of rem|
   for (int row = threadIdx.x / Lanes::kGroup; row < kKeys; row += Lanes::kAtOnce) {
     const RowIndex i = rows.at(row);
     if (i.inside) clear_sums<D>(acc, i.prepared);
-    // rest: of the right side; where causal, of the only one.
-    float d[2][4] = {}, rest = 0, left = 0, norm = 0, self_weight_grad = 0;
+    float d[2][4] = {}, left = 0, right = 0, norm = 0, self_weight_grad = 0;
     if (i.valid && 4 * g < half) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         const int column = h * half + 4 * g;
-        float v[4] = {}, o[4], l[4] = {};
+        float v[4] = {}, l[4] = {}, r[4] = {};
         load4<Element, kVector>(at<Element>(in.grad_out, i) + column, d[h]);
         if (kTiled || p.remainder_self) load4<Element, kVector>(at<Element>(p.value, i) + column, v);
-        load_sum<D, kTiled>(saved.both, i, column, o);
-        if (!p.causal) load_sum<D, kTiled>(saved.left, i, column, l);
+        if constexpr (sizeof(Element) == 2) {
+          load_sum<D, kTiled>(saved.left, i, column, l);
+          if (!p.causal) load_sum<D, kTiled>(saved.right, i, column, r);
+        }
 #pragma unroll
         for (int n = 0; n < 4; ++n) {
           norm = fmaf(d[h][n], d[h][n], norm);
           self_weight_grad = fmaf(d[h][n], v[n], self_weight_grad);
-          rest = fmaf(d[h][n], o[n] - l[n], rest);
           left = fmaf(d[h][n], l[n], left);
+          right = fmaf(d[h][n], r[n], right);
         }
       }
     }
     norm = group_sum<Lanes::kGroup>(norm);
     self_weight_grad = group_sum<Lanes::kGroup>(self_weight_grad);
-    rest = group_sum<Lanes::kGroup>(rest);
-    left = group_sum<Lanes::kGroup>(left);
+    left = group_sum<Lanes::kGroup>(left) / kWeightScale<Element>;
+    right = group_sum<Lanes::kGroup>(right) / kWeightScale<Element>;
     if (!i.inside) continue;
     store_row<Element, D, kTiled, false>(acc.grad_out, i, g, p.head_dim, d[0], d[1]);
     if (g != 0 || !i.valid) continue;
-    float side[2] = {p.causal ? rest : left, p.causal ? 0.f : rest}, remainder[2] = {}, largest = 0;
+    float side[2] = {left, right}, largest = 0;
     for (int s = 0; s < sides; ++s) {
       const float d_rem = (in.grad_rem == nullptr ? 0.f : in.grad_rem[i.row * sides + s]) +
                           (p.remainder_self ? self_weight_grad : 0.f);
-      remainder[s] = in.rem[i.row * sides + s] * d_rem;
-      side[s] += remainder[s];
+      side[s] += in.rem[i.row * sides + s] * d_rem;
       largest = fmaxf(largest, fabsf(d_rem));
     }
-    if constexpr (sizeof(Element) == 4) acc.remainder[i.row] = make_float2(remainder[0], remainder[1]);
-    acc.row_state[i.row] = make_float4(side[0], side[1], 1.01f * sqrtf(norm), 1.01f * largest);
+    norm = 1.01f * sqrtf(norm);
+    acc.row_state[i.row] = make_float4(side[0], side[1], norm, 1.01f * largest);
+    most[0] = fmaxf(most[0], norm);
+    most[1] = fmaxf(most[1], largest);
     if constexpr (kTiled) {
       const SelfKeyGradient grad =
           self_key_gradient(break_self_key(self_logit[i.row], p.self_key), self_weight_grad, p.shared,
                             side[0] + side[1], self_key_remainder(p, in, i.row));
-      acc.self_key[i.row] = pack_finite<Element>(grad.weight, grad.logit_grad);
+      acc.self_key[i.row] = make_float2(grad.weight, grad.logit_grad);
     }
+  }
+  if constexpr (kIsHalf<Element>) {
+    block_max(most);
+    if (threadIdx.x != 0) return;
+    keep_largest(acc.grad_norm + rows.head_index(), most[0]);
+    keep_largest(acc.rem_grad + rows.head_index(), most[1]);
   }
 }
 
@@ -214,6 +249,9 @@ cudaError_t launch_prepare_forward(const AttentionParams& p, const Prepared& pre
   const bool vector =
       vectors_fit<Element>(p.query) && vectors_fit<Element>(p.key) && vectors_fit<Element>(p.value);
   switch_layout<Element, D>(p, vector, [&](auto fit, auto tiled) {
+    if (prepared.fits_keys)
+      find_key_norms<Element, D, fit(), tiled()>
+          <<<row_grid(p), kPassThreads, 0, stream>>>(p, documents_of(p), prepared);
     prepare_forward<Element, D, fit(), tiled()>
         <<<row_grid(p), kPassThreads, 0, stream>>>(p, documents_of(p), prepared);
   });
@@ -225,6 +263,10 @@ cudaError_t launch_prepare_backward(const AttentionParams& p, const BackwardInpu
                                     const Prepared& prepared, const Saved& saved, const Accumulators& acc,
                                     cudaStream_t stream) {
   cudaError_t error = cudaSuccess;
+  if (acc.grad_norm != nullptr) {
+    error = cudaMemsetAsync(acc.grad_norm, 0, 2 * p.batch * p.heads * sizeof(uint32_t), stream);
+    if (error != cudaSuccess) return error;
+  }
   switch_layout<Element, D>(
       p, vectors_fit<Element>(in.grad_out) && vectors_fit<Element>(p.value), [&](auto fit, auto tiled) {
         error = launch_early(p.path, prepare_backward<Element, D, fit(), tiled()>, row_grid(p), kPassThreads,

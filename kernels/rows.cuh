@@ -2,7 +2,7 @@
 // are read and written.
 #pragma once
 
-#include "kernels/device_common.cuh"
+#include "kernels/float16_scales.cuh"
 #include "kernels/hopper/tiled_layout.h"
 #include "kernels/thread_keys.cuh"
 
@@ -44,8 +44,8 @@ __device__ inline void store4(Element* to, const float (&x)[4]) {  // aligned to
   }
 }
 
-// Saturates four numbers (finite()): rotation, scale and sums may take a finite number out of float16's
-// range.
+// Saturates four numbers (finite()): a prepared query may leave the range of float16 where key and query are
+// so large that their logits exceed 1e8.
 template <typename Element>
 __device__ inline void saturate(float (&x)[4]) {
 #pragma unroll
@@ -92,6 +92,8 @@ class RowsOfBlock {
       length_ = block.length;
     }
   }
+
+  __device__ int head_index() const { return static_cast<int>(base_.head_index); }
 
   __device__ RowIndex at(int row) const {
     RowIndex i = base_;

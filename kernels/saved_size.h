@@ -30,8 +30,9 @@ RSE_HOST_DEVICE inline Int num_blocks(const Int& seq, const Int& documents) {
   return (seq + Int(kRows - 1)) / Int(kRows) + documents - Int(1);
 }
 
-// The number of floats in ForwardOutputs::saved: rotated query, key and value, self logits, norms, and the
-// value sums of one side and of both, each array rounded up to 64 floats. documents: 1 without cu_seqlens.
+// The number of floats in ForwardOutputs::saved: rotated query, key and value, self logits, norms, and per side
+// the sums of values (float32: a pair per row), each array rounded up to 64 floats. documents: 1 without
+// cu_seqlens.
 template <typename Int>
 Int saved_floats(const Int& batch, const Int& seq, const Int& heads, const Int& documents, int64_t head_dim,
                  int64_t element_bytes, bool causal, Path path) {
@@ -40,8 +41,10 @@ Int saved_floats(const Int& batch, const Int& seq, const Int& heads, const Int& 
   const Int blocks = num_blocks<Int>(seq, documents) * sequences;
   const Int prepared = path == Path::kHopper ? blocks * Int(kRows) : rows;
   const Int matrix = rounded((prepared * padded * Int(element_bytes) + Int(3)) / Int(4));
-  return Int(3) * matrix + rounded(rows) + rounded(blocks + Int(2) * sequences) +
-         Int(causal ? 1 : 2) * rounded(prepared * padded);
+  const int64_t sides = causal ? 1 : 2;
+  const Int per_side =
+      element_bytes == 4 ? rounded(Int(2 * sides) * rows) : Int(sides) * rounded(prepared * padded);
+  return Int(3) * matrix + rounded(rows) + rounded(blocks + Int(2) * sequences) + per_side;
 }
 
 }  // namespace rse::kernels

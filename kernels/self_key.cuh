@@ -2,7 +2,7 @@
 // per row rather than one per pair. The attention kernels and the element-wise passes share it.
 #pragma once
 
-#include "kernels/device_common.cuh"
+#include "kernels/float16_scales.cuh"
 
 namespace rse::kernels {
 
@@ -24,19 +24,22 @@ __device__ inline float stick_start(const SelfKey& self, bool shared, bool causa
   return !shared ? 1.f : causal ? self.remaining : 0.5f * self.remaining;
 }
 
-// What backward knows of a row before its first key. All are 0 beyond the document's last row.
+// What the tensor-core paths' backward knows of a row before its first key; sticks and totals times
+// kWeightScale. All are 0 beyond the document's last row.
 struct RowStart {
   float stick = 0;
   float left_total = 0, right_total = 0;  // of weighted gradients and the remainder's, per side: section 3
-  float bound = 0;  // the most that the magnitude of a farther sum may be for a stick of 1
+  float bound = 0;                        // the most that the magnitude of T may be for a stick of 1
 };
 
 // self_logit and state (Accumulators::row_state) are those of a row of the document; value_norm is the
 // largest of the head.
+template <typename Element>
 __device__ inline RowStart row_start(const AttentionParams& p, float self_logit, const float4& state,
                                      float value_norm) {
-  return {stick_start(break_self_key(self_logit, p.self_key), p.shared, p.causal), state.x, state.y,
-          fmaxf(state.z * value_norm, state.w)};
+  constexpr float kScale = kWeightScale<Element>;
+  return {kScale * stick_start(break_self_key(self_logit, p.self_key), p.shared, p.causal), kScale * state.x,
+          kScale * state.y, fmaxf(state.z * value_norm, state.w)};
 }
 
 // The self key's weight, what its value gets of the remainders included, and the gradient of its logit.
@@ -48,7 +51,7 @@ struct SelfKeyGradient {
 __device__ inline SelfKeyGradient self_key_gradient(const SelfKey& self, float weight_grad, bool shared,
                                                     float total, float remainder) {
   const float weighted = self.beta * weight_grad;
-  return {self.beta + remainder, weighted - self.beta * (weighted + (shared ? total : 0.f))};
+  return {self.beta + remainder, weighted * self.remaining - (shared ? self.beta * total : 0.f)};
 }
 
 }  // namespace rse::kernels

@@ -129,7 +129,7 @@ EOF
 
 # Waits until a checkpoint is being written in folder $1, or the process is gone.
 await_saving() {
-  while kill -0 "$running" 2>/dev/null && ! compgen -G "$1/run/checkpoints/.step-*.tmp" >/dev/null; do :; done
+  while kill -0 "$running" 2>/dev/null && ! compgen -G "$1/run/checkpoints/.step-*[0-9].tmp" >/dev/null; do :; done
 }
 
 ended=0 saving=0 removing=0 early=0 training=0 late=0 killed=0
@@ -144,9 +144,10 @@ classify() {
   else
     training=$((training + 1))
   fi
-  [ -z "$(find "$checkpoints" -name '.step-*.tmp' 2>/dev/null)" ] || saving=$((saving + 1))
+  [ -z "$(find "$checkpoints" -name '.step-*[0-9].tmp' 2>/dev/null)" ] || saving=$((saving + 1))
+  [ -z "$(find "$checkpoints" -name '.step-*.removed.tmp' 2>/dev/null)" ] || removing=$((removing + 1))
   [ -z "$(find "$checkpoints" -maxdepth 1 -name 'step-*' '!' -exec test -e '{}/COMPLETE' ';' -print 2>/dev/null)" ] ||
-    removing=$((removing + 1))
+    fail "after $killed kills: a checkpoint without COMPLETE was left" "$1"
 }
 
 check_end() {

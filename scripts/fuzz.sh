@@ -11,6 +11,7 @@
 # Inputs that led to new code are kept in build/fuzz/corpus/TARGET, where the next run starts. A finding ends it with
 # exit code 1; its input lies in build/fuzz/findings, and `build/fuzz/bin/TARGET_fuzzer FILE` repeats it.
 set -euo pipefail
+export RSE_CALLED_FROM=${RSE_CALLED_FROM:-$PWD}
 cd "$(dirname "$0")/.."
 
 all_targets=(token_file safetensors yaml corpus)

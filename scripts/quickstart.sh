@@ -8,6 +8,7 @@
 #
 # Everything it writes lies under runs/quickstart.
 set -euo pipefail
+export RSE_CALLED_FROM=${RSE_CALLED_FROM:-$PWD}  # what a user's relative paths are relative to
 cd "$(dirname "$0")/.."
 
 texts=()
@@ -15,6 +16,12 @@ if [ "${1:-}" = --text ]; then
   shift
   [ $# -gt 0 ] || { echo "quickstart: error: --text needs at least one file" >&2; exit 2; }
   for file in "$@"; do
+    case $file in
+      '') echo "quickstart: error: --text '': expected a file, found nothing (an unset variable?)" >&2; exit 2 ;;
+      /*) ;;
+      *) file=$RSE_CALLED_FROM/$file ;;
+    esac
+    [ ! -d "$file" ] || { echo "quickstart: error: $file is a folder; expected a file of plain text" >&2; exit 2; }
     [ -r "$file" ] || { echo "quickstart: error: cannot read $file" >&2; exit 2; }
     texts+=("$file")
   done

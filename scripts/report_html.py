@@ -20,7 +20,8 @@ td.text { text-align: left; white-space: normal; min-width: 9rem; }
 li { margin: .35rem 0; } pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; font-size: .8rem; white-space: pre-wrap; }
 .headlines { padding-left: 0; list-style: none; }
 .headlines li { margin: .7rem 0; padding-left: .8rem; border-left: .25rem solid #888; }
-.headlines .warning { border-left-color: #d55e00; }
+.headlines .warning, p.warning { border-left-color: #d55e00; }
+p.warning { padding: .5rem .8rem; border-left: .25rem solid #d55e00; background: #fff3e8; font-weight: 600; }
 details { border-top: 1px solid #ccc; } section > details:last-of-type { border-bottom: 1px solid #ccc; }
 summary { cursor: pointer; font-size: 1.05rem; font-weight: 600; padding: .55rem 0; } summary:hover { background: #f5f5f5; }
 details > div { padding: 0 0 1rem; } details details { border: 0; }
@@ -205,6 +206,7 @@ def protocol(evaluation):
         ("run", values["run"]), ("checkpoint", f"after {values['step']:,} updates"), ("texts", values["data"]),
         ("pieces", f"{values['pieces']:,} of {values['piece_tokens']:,} tokens ({values['piece_selection']})"),
         ("targets", f"{values['targets']:,} in {values['documents']:,} documents; the same for every arm, seed, length and control"),
+        ("texts that the run has seen", evaluation.get("overlap", {}).get("in_words", "not looked for")),
         ("unigram entropy of the texts", f"{values['unigram_entropy']:.4f} nats"),
         ("trained length", f"{values['trained_length']:,} tokens"),
         ("lengths", ", ".join(f"{length:,}" for length in values["lengths"])),
@@ -253,6 +255,7 @@ def headline(evaluation):
     if "headlines" not in evaluation:
         return f"<ul>\n{items(evaluation['findings'])}</ul>\n"
     headlines = evaluation["headlines"]
+    warnings = "".join(f'<p class="warning">Warning: {prose(warning)}</p>\n' for warning in headlines.get("warnings", []))
     plateau = {arm["arm"] for arm in evaluation["arms"] if arm["on_unigram_plateau"]}
     parts = []
     for one in headlines["arms"]:
@@ -261,7 +264,7 @@ def headline(evaluation):
         parts.append(f"<li{marker}><strong>{text(name)}</strong>{prose(rest)}</li>\n")
     parts += [f"<li>{prose(headlines['between_arms'])}</li>\n"] if headlines["between_arms"] else []
     scope = f'<p class="note">{prose(headlines["scope"])}</p>\n' if headlines["scope"] else ""
-    return f'<ul class="headlines">\n{"".join(parts)}</ul>\n{scope}'
+    return f'{warnings}<ul class="headlines">\n{"".join(parts)}</ul>\n{scope}'
 
 
 def folded(name, title, content):

@@ -9,8 +9,14 @@
 # /usr/local/cuda. Downloads go outside the clone, to RSE_HOME (default ~/.cache/rse), in pinned versions.
 # RSE_NVCC=pip takes nvcc from PyPI even where the machine has one.
 set -euo pipefail
+called_from=${RSE_CALLED_FROM:-$PWD}
 cd "$(dirname "$0")/.."
 
+# A user's relative path is relative to the folder that the user called from.
+absolute() { case $1 in '' | /*) echo "$1" ;; *) echo "$called_from/$1" ;; esac; }
+RSE_HOME=$(absolute "${RSE_HOME:-}")
+RSE_TORCH_PREFIX=$(absolute "${RSE_TORCH_PREFIX:-}")
+case ${RSE_REPORT_PYTHON:-} in */*) RSE_REPORT_PYTHON=$(absolute "$RSE_REPORT_PYTHON") ;; esac  # else a name on PATH
 rse_home="${RSE_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/rse}"
 mkdir -p "$rse_home" build
 exec 9>"$rse_home/setup.lock"
@@ -21,7 +27,7 @@ fail() { printf 'setup: error: %s\n' "$*" >&2; exit 2; }
 
 # 1. Install the packages of the distribution.
 packages=(libyaml-cpp-dev libspdlog-dev libfmt-dev libsentencepiece-dev libgtest-dev libgmock-dev
-          libcli11-dev nlohmann-json3-dev libzstd-dev)
+          libcli11-dev nlohmann-json3-dev libzstd-dev zlib1g-dev)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")

@@ -5,6 +5,7 @@
 #   scripts/test.sh --asan      the same under AddressSanitizer and UndefinedBehaviorSanitizer (build/asan)
 #   scripts/test.sh -R Name     further arguments go to ctest
 set -euo pipefail
+export RSE_CALLED_FROM=${RSE_CALLED_FROM:-$PWD}
 cd "$(dirname "$0")/.."
 preset=release
 if [ "${1:-}" = --asan ]; then

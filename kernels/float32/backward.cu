@@ -1,16 +1,12 @@
 // Backward attention in float32 on the plain cores.
 //
-// Half a block of 128 queries walks its keys once more, near to far, with dQ in registers. The farther sum of
-// a key (stick.cuh; src/ops/README.md section 3) starts from the side's total and loses each key's weighted
-// gradient t on the way; what is left of it beyond the last key is rounding. It is clamped to what the stick
-// still allows (stick times the largest possible gradient of a weight), so that this rounding dies with the
-// stick. d lambda would see the rounding times the distance, and does without the farther sum:
-//   sum_j dx_j d_j = sum_j t_j (d_j - C_j) - rem drem C_last,
-//   with d_j = |i - j| and C_j the sum of beta_m d_m over the keys m not farther than j.
+// Half a block of 128 queries walks its keys once more, far to near, with dQ in registers, so that T of section 3
+// of src/ops/README.md is only ever added to: as a difference of a total and what is nearer it would lose its
+// digits wherever a near key outweighs the farther ones. The sticks come from what forward left of them, tile by
+// tile (kLeastStick in tile.cuh). At a side's end T is its total, which the self key needs where mass is shared.
 // The whole thread block forms dK and dV of a tile and adds them in L2.
 #include "kernels/float32/tile.cuh"
 #include "kernels/passes.h"
-#include "kernels/self_key.cuh"
 #include "kernels/stick.cuh"
 
 namespace rse::kernels {
@@ -52,20 +48,18 @@ struct Block {
   using Keys = KeyLanes<kTileKeys>;
   using Columns = ColumnLanes<D>;
   const BackwardArguments& arguments;
-  float* shared;                          // shared memory
-  const float *key, *value, *self_logit;  // of the document's first row
-  const float4* row_state;                // likewise
-  const float2* remainder;                // likewise
-  float *grad_key, *grad_value;           // likewise
+  float* shared;                 // shared memory
+  const float *key, *value;      // of the document's first row
+  const float2* used_up;         // likewise
+  float4* row_state;             // likewise
+  float *grad_key, *grad_value;  // likewise
   RowBlock at;
   int last_row;
   Limits limits;
-  float value_norm;
   float grad_decay = 0;
-  float stick[Keys::kCount] = {};    // in front of the tile
-  float farther[Keys::kCount] = {};  // the farther sum of the tile's nearest key
-  float bound[Keys::kCount] = {};    // the most that a farther sum may be for a stick of 1
-  float moment[Keys::kCount] = {};   // C of the keys walked so far
+  float stick[Keys::kCount] = {};       // beyond the tile
+  int used_up_tile[Keys::kCount] = {};  // the tile in which the stick is used up, or kNotUsedUp
+  float farther[Keys::kCount] = {};     // T of the tile's farthest key
   float grad_query[Columns::kCount][kColumnChunks<D>][4] = {};
   // In shared memory.
   float *query = shared, *grad_out = shared + Tile::kGradOut, *keys = shared + Tile::kKeysAt;
@@ -79,30 +73,42 @@ struct Block {
     const int row = Keys::row() + i, column = Keys::column();
     const OneRow<4> columns;
     const RowPlace row_place{at.row + row, first_key + 4 * column};
-    float beta[4], run_front[1];
+    float beta[4], rest[4], run_front[2];
     decay_and_mask<kLeft>(columns, x, row_place, masked, limits);
-    const float remaining = break_stick<kLeft, true, true, Reciprocal::kNewton>(columns, x, run_front, beta);
-    const float front = stick_in_front<kLeft, StickLanes<kTileKeys>>(remaining, stick[i]);
-    const float nearest = row_place.nearest<kLeft>();
-    float sum = 0, moments = 0;
+    const float remaining =
+        break_stick<kLeft, true, true, Reciprocal::kNewton>(columns, x, run_front, beta, rest);
+    const float known_front = used_up_tile[i] == first_key / kTileKeys ? used_up_front<kLeft>(row) : -1.f;
+    const float front = stick_before<kLeft, StickLanes<kTileKeys>>(remaining, stick[i], known_front);
+    float sum = 0;
 #pragma unroll
     for (int n = 0; n < 4; ++n) {
-      x[n] *= front;
+      x[n] *= front * run_front[run_of<kLeft>(n)];
       grad[n] *= x[n];
       sum += grad[n];
-      moments = fmaf(beta[n], plus_keys<kLeft>(nearest, n), moments);
     }
     store4(weights + place<kTileKeys>(row, column), x);
-    const float here =
-        clamp_farther(farther_sum<kLeft, StickLanes<kTileKeys>>(sum, farther[i]), front * bound[i]);
-    float reached = moment[i] + nearer_sum<kLeft, StickLanes<kTileKeys>>(moments);
-    moment[i] += moments;
-    logit_gradients<kLeft>(columns, grad, beta, here, [&](int n, float weighted_grad, float) {
-      const float distance = plus_keys<kLeft>(nearest, n);
-      reached = fmaf(beta[n], distance, reached);
-      grad_decay = fmaf(weighted_grad, reached - distance, grad_decay);
-    });
+    float beyond = farther[i] + farther_lanes<kLeft, StickLanes<kTileKeys>>(sum);
+    farther[i] += sum;
+    const float nearest = row_place.nearest<kLeft>();
+#pragma unroll
+    for (int nth = 3; nth >= 0; --nth) {
+      const int n = nth_nearest<kLeft, OneRow<4>>(nth);
+      const float weighted = grad[n];
+      grad[n] = fmaf(-beta[n], beyond, weighted * rest[n]);
+      beyond += weighted;
+      grad_decay = fmaf(-grad[n], plus_keys<kLeft>(nearest, n), grad_decay);
+    }
     store4(logit_grads + place<kTileKeys>(row, column), grad);
+  }
+
+  template <bool kLeft>
+  __device__ const float2& used_up_of(int row) const {  // row: of the document
+    return used_up[arguments.params.causal ? row : 2 * int64_t{row} + (kLeft ? 0 : 1)];
+  }
+  // The stick in front of the tile in which it is used up. row: of the half block.
+  template <bool kLeft>
+  __device__ float used_up_front(int row) const {
+    return used_up_of<kLeft>(at.row + row).x;
   }
 
   // dV += weights^T grad_out by warps 0 and 1, dK += logit gradients^T query by warps 2 and 3.
@@ -166,17 +172,17 @@ struct Block {
   template <bool kLeft>
   __device__ void walk(int far_key) {
     const TileRange<kLeft, kTileKeys> tiles(at.row, last_row, far_key);
-    fetch(tiles.first_key(0));
-    for (int i = 0; i < tiles.count; ++i) {
+    fetch(tiles.first_key(tiles.count - 1));
+    for (int i = tiles.count - 1; i >= 0; --i) {
       cp_async_wait_all();
       __syncthreads();
       const int first_key = tiles.first_key(i);
       tile<kLeft>(first_key, needs_mask<kLeft, kTileKeys>(first_key, at.row, kHalfRows, last_row, limits));
-      if (!Tile::kWeightsOverValues && i + 1 < tiles.count) fetch(tiles.first_key(i + 1));
+      if (!Tile::kWeightsOverValues && i > 0) fetch(tiles.first_key(i - 1));
       add_key_gradients(first_key);
-      if (Tile::kWeightsOverValues && i + 1 < tiles.count) {
+      if (Tile::kWeightsOverValues && i > 0) {
         __syncthreads();
-        fetch(tiles.first_key(i + 1));
+        fetch(tiles.first_key(i - 1));
       }
     }
     __syncthreads();
@@ -188,13 +194,11 @@ struct Block {
 #pragma unroll
     for (int i = 0; i < Keys::kCount; ++i) {
       const int row = at.row + Keys::row() + i;
-      const RowStart from = row < at.length
-                                ? row_start(arguments.params, self_logit[row], row_state[row], value_norm)
-                                : RowStart();
-      stick[i] = from.stick;
-      farther[i] = kLeft ? from.left_total : from.right_total;
-      bound[i] = from.bound;
-      moment[i] = 0.f;
+      const bool inside = row < at.length;
+      const float2 end = inside ? used_up_of<kLeft>(row) : make_float2(0.f, __int_as_float(kNotUsedUp));
+      used_up_tile[i] = __float_as_int(end.y);
+      stick[i] = used_up_tile[i] == kNotUsedUp ? end.x : 0.f;
+      farther[i] = !inside ? 0.f : kLeft ? row_state[row].x : row_state[row].y;
     }
     walk<kLeft>(kLeft ? last_row - extent[last_row * int64_t{sides}]
                       : at.row + extent[at.row * int64_t{sides} + 1]);
@@ -202,8 +206,7 @@ struct Block {
 #pragma unroll
     for (int i = 0; i < Keys::kCount; ++i) {
       const int row = at.row + Keys::row() + i;
-      if (row < at.length)
-        grad_decay = fmaf(kLeft ? remainder[row].x : remainder[row].y, moment[i], grad_decay);
+      if (row < at.length) (kLeft ? row_state[row].x : row_state[row].y) = farther[i];
     }
   }
 
@@ -242,15 +245,13 @@ __device__ void backward_half(const BackwardArguments& arguments, const Document
                  shared,
                  static_cast<const float*>(prepared.key) + base * D,
                  static_cast<const float*>(prepared.value) + base * D,
-                 prepared.self_logit + base,
+                 arguments.used_up + base * (p.causal ? 1 : 2),
                  sums.row_state + base,
-                 sums.remainder + base,
                  sums.key + slot_base,
                  sums.value + slot_base,
                  at,
                  min(at.row + kHalfRows, at.length) - 1,
-                 {decay_per_token(p.decay[head_index % p.heads]), arguments.window, at.length},
-                 __uint_as_float(prepared.value_norm[head_index])};
+                 {decay_per_token(p.decay[head_index % p.heads]), arguments.window, at.length}};
   load_rows<D, kHalfRows>(block.query, static_cast<const float*>(prepared.query) + base * D, at.row,
                           at.length);
   load_rows<D, kHalfRows>(block.grad_out, static_cast<const float*>(sums.grad_out) + base * D, at.row,

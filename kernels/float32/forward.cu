@@ -25,6 +25,7 @@ struct Block {
   RowBlock at;
   int last_row, reach;  // reach: the number of keys that any row may need on a side
   Limits limits;
+  int walked = 0;  // tiles of the side
   float stick[Keys::kCount] = {};
   float out[Columns::kCount][kColumnChunks<D>][4] = {};
   // In shared memory.
@@ -41,14 +42,38 @@ struct Block {
     const OneRow<4> columns;
 #pragma unroll
     for (int i = 0; i < Keys::kCount; ++i) {
-      float beta[4], run_front[1];
+      float beta[4], run_front[2];
       decay_and_mask<kLeft>(columns, x[i], {at.row + row + i, first_key + 4 * column}, masked, limits);
       const float remaining =
           break_stick<kLeft, false, true, Reciprocal::kNewton>(columns, x[i], run_front, beta);
+      const float before = stick[i];
       const float front = stick_in_front<kLeft, StickLanes<kTileKeys>>(remaining, stick[i]);
+      if (before >= kLeastStick && stick[i] < kLeastStick)
+        keep_used_up<kLeft>(row + i, before, front, first_key);
 #pragma unroll
-      for (int n = 0; n < 4; ++n) x[i][n] *= front;
+      for (int n = 0; n < 4; ++n) x[i][n] *= front * run_front[run_of<kLeft>(n)];
     }
+  }
+
+  // Keeps for backward, whose tiles are as large or half as large, in which of them a stick falls below
+  // kLeastStick, and the stick in front of that tile. before: in front of this tile; front: of this lane's keys.
+  template <bool kLeft>
+  __device__ void keep_used_up(int row, float before, float front, int first_key) const {
+    constexpr int kBackwardKeys = BackwardTile<D>::kTileKeys, kMiddle = kTileKeys / 8;
+    constexpr bool kHalves = kBackwardKeys < kTileKeys;
+    static_assert(kBackwardKeys * (kHalves ? 2 : 1) == kTileKeys);
+    // Of all lanes, the one with the nearest keys of the farther half.
+    if (arguments.saved.used_up == nullptr || Keys::column() != (kLeft ? kMiddle - 1 : kMiddle)) return;
+    const bool farther = kHalves && front >= kLeastStick;
+    const int tile = first_key / kBackwardKeys + (kHalves && farther != kLeft ? 1 : 0);
+    store_used_up<kLeft>(at.row + row, farther ? front : before, tile);
+  }
+  template <bool kLeft>
+  __device__ void store_used_up(int row, float stick, int tile) const {
+    if (arguments.saved.used_up == nullptr || row >= at.length) return;
+    const int sides = arguments.params.causal ? 1 : 2;
+    arguments.saved.used_up[(base + row) * sides + (kLeft ? 0 : 1)] =
+        make_float2(stick, __int_as_float(tile));
   }
 
   __device__ void store_weights(const float (&x)[Keys::kCount][4]) const {
@@ -92,6 +117,7 @@ struct Block {
       }
     }
     __syncthreads();
+    walked = i;
     return tiles.last_key(i, at.row, at.length);
   }
 
@@ -108,6 +134,8 @@ struct Block {
     for (int i = 0; i < Keys::kCount; ++i) {
       const int row = first_row + i;
       if (row >= at.length) continue;
+      // Backward always takes one tile; where forward took none, with nothing of the stick.
+      if (!(stick[i] < kLeastStick)) store_used_up<kLeft>(row, walked > 0 ? stick[i] : 0.f, kNotUsedUp);
       store_side_end<kLeft>(arguments.outputs, base + row, sides, stick[i],
                             kLeft ? row - last_key : last_key - row);
       if (p.remainder_self) self_weights[row - at.row] += stick[i];
@@ -123,10 +151,6 @@ struct Block {
 #pragma unroll
       for (int c = 0; c < kColumnChunks<D>; ++c) store(row, 4 * Columns::column() + 64 * c, out[i][c]);
     }
-  }
-
-  __device__ void save(float* to) const {  // for backward
-    each_row([&](int row, int column, const float(&sum)[4]) { store4(to + (base + row) * D + column, sum); });
   }
 
   // Stores the output: the sums, and the self key's value times its weight.
@@ -169,11 +193,7 @@ __global__ void __launch_bounds__(kThreads, ForwardTile<D>::kBlocksPerMultiproce
                           at.length);
   if (threadIdx.x < kHalfRows) block.self_weights[threadIdx.x] = block.self_key(at.row + threadIdx.x).beta;
   block.template side<true>();
-  if (!p.causal) {
-    if (arguments.saved.left != nullptr) block.save(arguments.saved.left);
-    block.template side<false>();
-  }
-  if (arguments.saved.both != nullptr) block.save(arguments.saved.both);
+  if (!p.causal) block.template side<false>();
   __syncthreads();
   block.finish(head_index / p.heads, head);
 }

@@ -120,6 +120,18 @@ __device__ inline void accumulate(const float* weights, const float* matrix,
   }
 }
 
+// The run of break_stick() that holds the n-th of a thread's 4 keys: there are two, the nearer one first.
+template <bool kLeft>
+__device__ constexpr int run_of(int n) {
+  return (n >= 2) != kLeft ? 1 : 0;
+}
+
+// Below it a stick is taken for used up. Forward keeps where that happens (Saved::used_up: the stick in front of
+// that tile of backward's, and its number; or what is left beyond the last key, and kNotUsedUp), so that backward
+// can walk from the far end, with the sticks of each tile being what it leaves over what its keys leave of 1.
+constexpr float kLeastStick = 0x1p-100f;
+constexpr int kNotUsedUp = -1;
+
 // The half of a row block that a thread block has. Its row is at or past the length where nothing is left.
 __device__ inline RowBlock half_block(const Documents& docs, int block, int half) {
   RowBlock at = row_block(docs, block);

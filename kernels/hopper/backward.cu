@@ -26,7 +26,7 @@ __device__ void store_query(float* to, const float (&grad_query)[D / kPanel][32]
 // Rotates dQ back, scales and converts it. A thread holds both columns, c and c + D / 2, of its pairs.
 template <typename Element, int D>
 __device__ void finish_query(const BackwardArguments& arguments, const float (&grad_query)[D / kPanel][32],
-                             const RowBlock& at, int head_index) {
+                             const RowBlock& at, int head_index, float scale) {
   constexpr int kHalf = D / 2, kPieces = kHalf / 8;
   const AttentionParams& p = arguments.params;
   const int first_row = at.row + threadIdx.x / 32 * kWarpRows + quad_of_warp();
@@ -57,10 +57,10 @@ __device__ void finish_query(const BackwardArguments& arguments, const float (&g
       const float* low = &grad_query[d / 8][4 * (d % 8) + 2 * h];
       const float* high = &grad_query[(d + kPieces) / 8][4 * ((d + kPieces) % 8) + 2 * h];
       const float2 c = cos[h][d], s = sin[h][d];
-      *reinterpret_cast<uint32_t*>(to + 8 * d) = pack_finite<Element>(
-          p.scale * fmaf(low[0], c.x, high[0] * s.x), p.scale * fmaf(low[1], c.y, high[1] * s.y));
-      *reinterpret_cast<uint32_t*>(to + kHalf + 8 * d) = pack_finite<Element>(
-          p.scale * fmaf(high[0], c.x, -low[0] * s.x), p.scale * fmaf(high[1], c.y, -low[1] * s.y));
+      *reinterpret_cast<uint32_t*>(to + 8 * d) =
+          pack<Element>(scale * fmaf(low[0], c.x, high[0] * s.x), scale * fmaf(low[1], c.y, high[1] * s.y));
+      *reinterpret_cast<uint32_t*>(to + kHalf + 8 * d) =
+          pack<Element>(scale * fmaf(high[0], c.x, -low[0] * s.x), scale * fmaf(high[1], c.y, -low[1] * s.y));
     }
   }
 }
@@ -93,6 +93,7 @@ __device__ void backward_block(const BackwardArguments& arguments, const Documen
       at,
       at.row + kWarpRows * warp,
       decay_per_token(p.decay[head_index % p.heads]),
+      1.f,  // grad_scale, which is set below
       loads};
   const int sides = p.causal ? 1 : 2, last_row = min(at.row + kRows, at.length) - 1;
   // Under way while the extents come: the nearest tile, which every block has, and the block's own rows.
@@ -110,13 +111,19 @@ __device__ void backward_block(const BackwardArguments& arguments, const Documen
     logit[h] = prepared.self_logit[row];
     state[h] = sums.row_state[row];
   }
-  if (threadIdx.x < kRows)
+  // Not before the loads above are under way, because it waits for its own.
+  const float grad_scale = logit_grad_scale<Element>(prepared, sums, head_index);
+  block.grad_scale = grad_scale / kWeightScale<Element>;
+  if (threadIdx.x < kRows) {
+    const float2 self = sums.self_key[base + min(at.row + static_cast<int>(threadIdx.x), at.length - 1)];
     reinterpret_cast<uint32_t*>(shared + Tile::kSelfKeys)[threadIdx.x] =
-        sums.self_key[base + min(at.row + static_cast<int>(threadIdx.x), at.length - 1)];
+        pack<Element>(kWeightScale<Element> * self.x, grad_scale * self.y);
+  }
   float start[2], stick[2], left_total[2], right_total[2], bound[2];
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    const RowStart from = row_of(h) < at.length ? row_start(p, logit[h], state[h], value_norm) : RowStart();
+    const RowStart from =
+        row_of(h) < at.length ? row_start<Element>(p, logit[h], state[h], value_norm) : RowStart();
     stick[h] = start[h] = from.stick;
     left_total[h] = from.left_total;
     right_total[h] = from.right_total;
@@ -137,13 +144,14 @@ __device__ void backward_block(const BackwardArguments& arguments, const Documen
   block.finish_walk(n, previous_tile);
   loads = block.loads;
   if (sums.query == nullptr) {
-    finish_query<Element, D>(arguments, block.grad_query, at, head_index);
+    const float scale = p.scale / (grad_scale * key_factor<Element>(prepared, head_index));
+    finish_query<Element, D>(arguments, block.grad_query, at, head_index, scale);
   } else {
     store_query<D>(sums.query + base * D, block.grad_query, at);
   }
   if (threadIdx.x % kWarpgroup == 0) bulk_wait();
-  store_grad_decay<kThreads>(block.grad_decay, reinterpret_cast<float*>(shared + Tile::kBuffers),
-                             sums.decay + item_index);
+  store_grad_decay<kThreads>(block.grad_decay / kWeightScale<Element>,
+                             reinterpret_cast<float*>(shared + Tile::kBuffers), sums.decay + item_index);
 }
 
 template <typename Element, int D>

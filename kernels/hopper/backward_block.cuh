@@ -39,7 +39,8 @@ struct BackwardBlock {
   RowBlock at;
   int warp_row;  // the warp's first row in the document
   float decay;
-  int loads;  // number of tiles that this thread block had asked for before this row block
+  float grad_scale;  // of logit gradients: logit_grad_scale() over kWeightScale
+  int loads;         // number of tiles that this thread block had asked for before this row block
   float grad_decay = 0;
   float grad_query[Tile::kPanels][32] = {};
 
@@ -231,7 +232,7 @@ struct BackwardBlock {
     }
   }
 
-  // bound: the most that a farther sum may be for a stick of 1. previous_tile: its number, or -1.
+  // bound: the most that a sum over farther keys may be for a stick of 1. previous_tile: its number, or -1.
   template <bool kLeft, bool kMasked, typename Load>
   __device__ __forceinline__ void tile(uint32_t stage, float (&stick)[2], float (&farther)[2],
                                        const float (&bound)[2], int first_key, int previous_tile, int buffer,
@@ -239,6 +240,7 @@ struct BackwardBlock {
     const int row = warp_row + quad_of_warp(), key = first_key + 16 * quad_lane();
     const RowPlace place[2] = {{row, key}, {row + 8, key}};
     float x[32], grad[32], beta[32], run_front[2][4], front[2];  // grad: of the weights, then of the logits
+    bool uses_up = false;
     uint32_t packed[4][4];
 #pragma unroll
     for (int h = 0; h < 2; ++h) start_logits<kLeft, kMasked>(AccumulatorRow{h}, x, place[h], limits());
@@ -257,6 +259,7 @@ struct BackwardBlock {
         const float remaining = break_stick<kLeft, true, true, Reciprocal::kApproximate>(AccumulatorRow{h}, x,
                                                                                          run_front[h], beta);
         front[h] = stick_in_front<kLeft, QuadLanes>(remaining, stick[h]);
+        uses_up = uses_up || may_use_up(front[h], remaining);
       }
       pack_weights<Element, kLeft>(x, run_front, front, packed);
       store_weights<kLeft && kMasked>(place, packed, buffer);
@@ -268,11 +271,12 @@ struct BackwardBlock {
     } else {
       sticks();
     }
+    if (uses_up) snap_to_one(beta);
 #pragma unroll
     for (int h = 0; h < 2; ++h)
-      row_gradients<Element, kLeft>(h, grad, packed, beta, farther[h], front[h] * bound[h], place[h],
-                                    grad_decay);
-    pack_logit_gradients<Element>(grad, packed);
+      row_gradients<Element, kLeft>(h, grad, packed, beta, farther[h],
+                                    most_farther<Element>(stick[h], bound[h]), place[h], grad_decay);
+    pack_logit_gradients<Element>(grad, grad_scale, packed);
     if constexpr (kLeft && kMasked) insert_self_keys<true>(place, packed);
     store(Tile::kBuffers + (2 * buffer + 1) * Tile::kWeightMatrix, packed);
     wgmma_fence();

@@ -102,6 +102,14 @@ struct Block {
     for (int panel = 0; panel < Tile::kPanels; ++panel) pin(out[panel]);
   }
 
+  __device__ void clear_out() {
+#pragma unroll
+    for (int panel = 0; panel < Tile::kPanels; ++panel) {
+#pragma unroll
+      for (int i = 0; i < 32; ++i) out[panel][i] = 0.f;
+    }
+  }
+
   template <bool kLeft>
   __device__ void walk_tile(float (&stick)[2], int load, int first_key, int last_row) {
     await(load);
@@ -135,7 +143,7 @@ struct Block {
   // when every stage is free again.
   template <bool kLeft, typename LoadMore>
   __device__ int walk(const TileRange<kLeft>& tiles, float (&stick)[2], LoadMore load_more) {
-    const float skip_below = arguments.params.skip_below;
+    const float skip_below = kWeightScale<Element> * arguments.params.skip_below;
     const int last_row = min(at.row + kRows, at.length) - 1;
     int i = 0;
     while (i < tiles.count) {
@@ -198,22 +206,25 @@ __global__ void __launch_bounds__(kThreads, ForwardTile<D>::kBlocksPerMultiproce
     for (int panel = 0; panel < Tile::kPanels; ++panel)
       store_accumulator(to + row_tile * Tile::kMatrix + panel * kPanelElements, block.out[panel]);
   };
-  float stick[2] = {rows.start[0], rows.start[1]};
+  constexpr float kScale = kWeightScale<Element>;
+  float stick[2] = {kScale * rows.start[0], kScale * rows.start[1]};
   const int left_key = block.walk(left_tiles, stick, [&] {
     if (!p.causal) block.load_step(right_tiles, 0);
   });
   int right_key = at.row;
-  rows.rem[0][0] = stick[0];
-  rows.rem[1][0] = stick[1];
+  rows.rem[0][0] = stick[0] / kScale;
+  rows.rem[1][0] = stick[1] / kScale;
+  const bool saves = arguments.saved.left != nullptr;
+  if (saves) save(arguments.saved.left);
   if (!p.causal) {
-    if (arguments.saved.left != nullptr) save(arguments.saved.left);
-    stick[0] = rows.start[0];
-    stick[1] = rows.start[1];
+    // Where the sides are saved each is summed alone, and the left one is read again at the end.
+    if (saves) block.clear_out();
+    stick[0] = kScale * rows.start[0];
+    stick[1] = kScale * rows.start[1];
     right_key = block.walk(right_tiles, stick, [] {});
-    rows.rem[0][1] = stick[0];
-    rows.rem[1][1] = stick[1];
+    rows.rem[0][1] = stick[0] / kScale;
+    rows.rem[1][1] = stick[1] / kScale;
   }
-  if (arguments.saved.both != nullptr) save(arguments.saved.both);
   // The rows' own values are all loaded before the first store, because this is bound by their latency.
   uint32_t value[2][D / 8];
 #pragma unroll
@@ -224,9 +235,20 @@ __global__ void __launch_bounds__(kThreads, ForwardTile<D>::kBlocksPerMultiproce
     for (int d = 0; d < D / 8; ++d)
       value[h][d] = *reinterpret_cast<const uint32_t*>(from + tile_offset<D>(row, 8 * d + 2 * quad_lane()));
   }
+  if (saves && !p.causal) {
+#pragma unroll
+    for (int panel = 0; panel < Tile::kPanels; ++panel) {
+      const int64_t panel_at = row_tile * Tile::kMatrix + panel * kPanelElements;
+      float left[32];
+      load_accumulator(arguments.saved.left + panel_at, left);
+      store_accumulator(arguments.saved.right + panel_at, block.out[panel]);
+#pragma unroll
+      for (int i = 0; i < 32; ++i) block.out[panel][i] += left[i];
+    }
+  }
   const auto sum = [&](int h, int d) {
     const float* o = &block.out[d / 8][4 * (d % 8) + 2 * h];
-    return make_float2(o[0], o[1]);
+    return make_float2(o[0] / kScale, o[1] / kScale);
   };
   rows.finish<Element, D>(
       head_index, left_key, right_key, [&](int h, int d) { return value[h][d]; }, sum);

@@ -148,5 +148,13 @@ __device__ __forceinline__ void store_accumulator(float* panel, const float (&x)
     *reinterpret_cast<float4*>(to + d * 512) =
         make_float4(x[4 * d], x[4 * d + 1], x[4 * d + 2], x[4 * d + 3]);
 }
+__device__ __forceinline__ void load_accumulator(const float* panel, float (&x)[32]) {
+  const float* from = panel + threadIdx.x % kWarpgroup * 4;
+#pragma unroll
+  for (int d = 0; d < 8; ++d) {
+    const float4 four = *reinterpret_cast<const float4*>(from + d * 512);
+    x[4 * d] = four.x, x[4 * d + 1] = four.y, x[4 * d + 2] = four.z, x[4 * d + 3] = four.w;
+  }
+}
 
 }  // namespace rse::kernels::hopper

@@ -1,11 +1,11 @@
 // Backward attention on the tensor cores through mma.sync, for compute capability 8.0 and newer.
 //
-// A block of 128 queries walks its keys once more, near to far, with dQ in registers. The farther sum of a
-// key (stick.cuh; src/ops/README.md section 3) starts from the side's total and loses each key's weighted
-// gradient on the way. The total was formed from the same rounded weights, so what is left of it beyond the
-// last key is float32 rounding; the farther sum is clamped to what the stick still allows (stick times the
-// largest possible gradient of a weight), so that this rounding dies with the stick. The whole block forms dK
-// and dV of a tile and adds them in L2.
+// A block of 128 queries walks its keys once more, near to far, with dQ in registers. The sum of the weighted
+// gradients of a tile's keys and all beyond (farther_sum() in stick.cuh; src/ops/README.md section 3) starts
+// from the side's total and loses each tile's on the way. The total was formed from the same rounded weights,
+// so what is left of it beyond the last key is float32 rounding; it is held to what the stick still allows
+// (stick times the largest possible gradient of a weight), so that this rounding dies with the stick. The
+// whole block forms dK and dV of a tile and adds them in L2.
 #include "kernels/passes.h"
 #include "kernels/portable/tile.cuh"
 #include "kernels/self_key.cuh"
@@ -38,6 +38,7 @@ struct Block {
   RowBlock at;
   int warp_row;  // the warp's first row in the block
   Limits limits;
+  float grad_scale;  // of logit gradients: logit_grad_scale() over kWeightScale
   float grad_decay = 0;
   float grad_query[D / 8][4] = {};
   // In shared memory, beside the stages.
@@ -54,11 +55,12 @@ struct Block {
       ldmatrix4(a[d], shared_address(matrix + row_chunk<D>(row, 2 * d + lane / 16)));
   }
 
-  // bound: the most that a farther sum may be for a stick of 1.
+  // bound: the most that a sum over farther keys may be for a stick of 1.
   template <bool kLeft>
   __device__ void tile(const Element* stage, float (&stick)[2], float (&farther)[2], const float (&bound)[2],
                        int first_key, bool masked) {
     float x[32], beta[32], run_front[2][4], front[2];
+    bool uses_up = false;
     uint32_t packed[4][4];
     {
       uint32_t rows[D / 16][4];
@@ -75,6 +77,7 @@ struct Block {
       const float remaining =
           break_stick<kLeft, true, true, Reciprocal::kApproximate>(keys, x, run_front[h], beta);
       front[h] = stick_in_front<kLeft, QuadLanes>(remaining, stick[h]);
+      uses_up = uses_up || may_use_up(front[h], remaining);
     }
     pack_weights<Element, kLeft>(x, run_front, front, packed);
     store(weights, packed);
@@ -84,11 +87,12 @@ struct Block {
       rows_of(grad_out, rows);
       products<Element, D>(shared_address(stage + Tile::kMatrix), rows, grad);
     }
+    if (uses_up) snap_to_one(beta);
 #pragma unroll
     for (int h = 0; h < 2; ++h)
-      row_gradients<Element, kLeft>(h, grad, packed, beta, farther[h], front[h] * bound[h], place(h),
-                                    grad_decay);
-    pack_logit_gradients<Element>(grad, packed);
+      row_gradients<Element, kLeft>(h, grad, packed, beta, farther[h],
+                                    most_farther<Element>(stick[h], bound[h]), place(h), grad_decay);
+    pack_logit_gradients<Element>(grad, grad_scale, packed);
     store(logit_grads, packed);
     accumulate<Element, D>(shared_address(stage), packed, grad_query);
     __syncthreads();
@@ -193,7 +197,8 @@ __device__ void backward_block(const BackwardArguments& arguments, const Documen
                           sums.value + slot * sums.matrix + base * D,
                           at,
                           kWarpRows * static_cast<int>(threadIdx.x / 32),
-                          {decay_per_token(p.decay[head_index % p.heads]), arguments.window, at.length}};
+                          {decay_per_token(p.decay[head_index % p.heads]), arguments.window, at.length},
+                          logit_grad_scale<Element>(prepared, sums, head_index) / kWeightScale<Element>};
   load_rows<Element, D>(block.query, static_cast<const Element*>(prepared.query) + base * D, at);
   load_rows<Element, D>(block.grad_out, static_cast<const Element*>(sums.grad_out) + base * D, at);
   const float value_norm = __uint_as_float(prepared.value_norm[head_index]);
@@ -201,8 +206,8 @@ __device__ void backward_block(const BackwardArguments& arguments, const Documen
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const int row = at.row + block.thread_row() + 8 * h;
-    const RowStart from = row < at.length ? row_start(p, prepared.self_logit[base + row],
-                                                      sums.row_state[base + row], value_norm)
+    const RowStart from = row < at.length ? row_start<Element>(p, prepared.self_logit[base + row],
+                                                               sums.row_state[base + row], value_norm)
                                           : RowStart();
     stick[h] = start[h] = from.stick;
     left_total[h] = from.left_total;
@@ -227,7 +232,8 @@ __device__ void backward_block(const BackwardArguments& arguments, const Documen
           make_float2(block.grad_query[d][2 * h], block.grad_query[d][2 * h + 1]);
     }
   }
-  store_grad_decay<kThreads>(block.grad_decay, reinterpret_cast<float*>(shared), sums.decay + item_index);
+  store_grad_decay<kThreads>(block.grad_decay / kWeightScale<Element>, reinterpret_cast<float*>(shared),
+                             sums.decay + item_index);
 }
 
 template <typename Element, int D>

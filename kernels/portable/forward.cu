@@ -43,7 +43,7 @@ struct Block {
   // Walks one side; returns the last key walked. stick: of the thread's two rows.
   template <bool kLeft>
   __device__ int walk(float (&stick)[2]) {
-    const float skip_below = arguments.params.skip_below;
+    const float skip_below = kWeightScale<Element> * arguments.params.skip_below;
     const int last_row = min(at.row + kRows, at.length) - 1;
     const TileRange<kLeft> tiles(at.row, last_row, farthest_key<kLeft>(at.row, last_row, reach, at.length));
     const auto load = [&](int i) {
@@ -89,6 +89,26 @@ struct Block {
         *reinterpret_cast<float2*>(to + (rows.base + rows.row(h)) * D + 8 * d + 2 * quad_lane()) = sum(h, d);
     }
   }
+  __device__ void add(const float* from, const ForwardRows& rows) {  // what this thread saved there
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      if (!rows.inside(h)) continue;
+#pragma unroll
+      for (int d = 0; d < D / 8; ++d) {
+        const float2 x =
+            *reinterpret_cast<const float2*>(from + (rows.base + rows.row(h)) * D + 8 * d + 2 * quad_lane());
+        out[d][2 * h] += x.x;
+        out[d][2 * h + 1] += x.y;
+      }
+    }
+  }
+  __device__ void clear() {
+#pragma unroll
+    for (int d = 0; d < D / 8; ++d) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) out[d][i] = 0.f;
+    }
+  }
 };
 
 template <typename Element, int D>
@@ -111,26 +131,35 @@ __global__ void __launch_bounds__(kThreads, ForwardTile<D>::kBlocksPerMultiproce
                           {decay_per_token(p.decay[head]), arguments.window, at.length}};
   block.load_query(static_cast<const Element*>(arguments.prepared.query) + base * D);
   ForwardRows rows(arguments, base, at, block.first_row);
-  float stick[2] = {rows.start[0], rows.start[1]};
+  constexpr float kScale = kWeightScale<Element>;
+  float stick[2] = {kScale * rows.start[0], kScale * rows.start[1]};
   const int left_key = block.template walk<true>(stick);
   int right_key = at.row;
-  rows.rem[0][0] = stick[0];
-  rows.rem[1][0] = stick[1];
+  rows.rem[0][0] = stick[0] / kScale;
+  rows.rem[1][0] = stick[1] / kScale;
+  const bool saves = arguments.saved.left != nullptr;
+  if (saves) block.save(arguments.saved.left, rows);
   if (!p.causal) {
-    if (arguments.saved.left != nullptr) block.save(arguments.saved.left, rows);
-    stick[0] = rows.start[0];
-    stick[1] = rows.start[1];
+    // Where the sides are saved each is summed alone, and the left one is read again at the end.
+    if (saves) block.clear();
+    stick[0] = kScale * rows.start[0];
+    stick[1] = kScale * rows.start[1];
     right_key = block.template walk<false>(stick);
-    rows.rem[0][1] = stick[0];
-    rows.rem[1][1] = stick[1];
+    rows.rem[0][1] = stick[0] / kScale;
+    rows.rem[1][1] = stick[1] / kScale;
+    if (saves) {
+      block.save(arguments.saved.right, rows);
+      block.add(arguments.saved.left, rows);
+    }
   }
-  if (arguments.saved.both != nullptr) block.save(arguments.saved.both, rows);
   const auto self_value = [&](int h, int d) {
     const int64_t from = static_cast<int64_t>(rows.row(h)) * D + 8 * d + 2 * quad_lane();
     return *reinterpret_cast<const uint32_t*>(block.value + from);
   };
-  rows.finish<Element, D>(head_index, left_key, right_key, self_value,
-                          [&](int h, int d) { return block.sum(h, d); });
+  rows.finish<Element, D>(head_index, left_key, right_key, self_value, [&](int h, int d) {
+    const float2 sum = block.sum(h, d);
+    return make_float2(sum.x / kScale, sum.y / kScale);
+  });
 }
 
 }  // namespace

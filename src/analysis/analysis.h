@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "analysis/arm_results.h"
@@ -25,6 +26,9 @@ struct Analysis {
   std::vector<ArmResult> replicas;      // one per (arm, seed), as given
   std::vector<ArmResult> arms;          // over seeds, in order of appearance
   std::vector<Comparison> comparisons;  // every pair of arms, in order, at every length that both have
+  // What the texts share with those of training (analysis/data_overlap.h), before all that is said of them. Set by
+  // the caller of analyze().
+  std::vector<std::string> warnings;
 };
 
 // replicas: one per (arm, seed), at least one, each with the same lengths and full attention at

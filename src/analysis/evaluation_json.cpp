@@ -123,12 +123,29 @@ Json cost_json(const ArmCost& cost) {
           {"mfu", or_null(cost.mfu)}};
 }
 
+Json overlap_json(const FileOverlap& file) {
+  return {{"same_content", file.same_content},
+          {"same_file", file.same_file},
+          {"documents", or_null(file.documents)}};
+}
+
+Json overlap_json(const DataOverlap& overlap) {
+  return {{"documents", overlap.documents},
+          {"train", overlap_json(overlap.train)},
+          {"valid", overlap_json(overlap.valid)},
+          {"warnings", overlap_warnings(overlap)},
+          {"in_words", overlap_in_words(overlap)}};
+}
+
 Json headlines_json(const Headlines& headlines) {
   Json arms = Json::array();
   for (const ArmHeadline& headline : headlines.arms) {
     arms.push_back({{"arm", headline.arm}, {"text", headline.text}});
   }
-  return {{"arms", std::move(arms)}, {"between_arms", headlines.between_arms}, {"scope", headlines.scope}};
+  return {{"warnings", headlines.warnings},
+          {"arms", std::move(arms)},
+          {"between_arms", headlines.between_arms},
+          {"scope", headlines.scope}};
 }
 
 }  // namespace
@@ -137,6 +154,7 @@ void write_evaluation(const std::filesystem::path& path, const Analysis& analysi
                       const EvaluationMeta& meta) {
   Json json = {{"format", 1},
                {"protocol", protocol_json(analysis, meta)},
+               {"overlap", overlap_json(meta.overlap)},
                {"arms", arms_json(analysis.arms)},
                {"replicas", arms_json(analysis.replicas)},
                {"comparisons", Json::array()},

@@ -9,6 +9,8 @@
 //                   masking {probability, mask_share, random_share, seed},
 //                   device, precision, batch_tokens, program, bootstrap {resamples, seed, confidence},
 //                   plateau_share, seeds_for_a_verdict, hold_margin
+//   overlap         documents (evaluated ones), train and valid {same_content, same_file, documents (null: not
+//                   counted)}, warnings [sentence], in_words; older files lack it
 //   arms            [{arm, seeds, on_unigram_plateau, results}]
 //   replicas        the same with one seed each
 //     results       [{length, attention ("full" | "control"), attention_window (null: full), seconds, nll,
@@ -17,7 +19,8 @@
 //       edges                           [{first, last, targets, nll}]
 //   comparisons     [{first, second, length, seeds, by_seed, difference, p, p_holm, smallest_p_holm,
 //                   detectable, verdict}]
-//   headlines       {arms [{arm, text}], between_arms, scope}: texts of one or two sentences, or empty
+//   headlines       {warnings [sentence], arms [{arm, text}], between_arms, scope}: texts of one or two
+//                   sentences, or empty
 //   findings        [sentence]
 //   costs           [{arm, device, differs, parameters, position_parameters, decay_parameters, table_bytes,
 //                   flop_per_token, flop_formula, memory_bytes, step_ms_median,
@@ -35,6 +38,7 @@
 #include <vector>
 
 #include "analysis/analysis.h"
+#include "analysis/data_overlap.h"
 
 namespace rse {
 
@@ -70,6 +74,7 @@ struct EvaluationMeta {
   std::string data;                     // token file
   std::string data_fingerprint;         // of its content, hexadecimal
   std::vector<std::string> trained_on;  // the same of the run's training and validation files
+  DataOverlap overlap;                  // with those files
   int64_t pieces = 0;
   std::string piece_selection;  // in words: "all", "first 12", "at most 64, spread", "5,000 targets drawn"
   int64_t piece_tokens = 0;

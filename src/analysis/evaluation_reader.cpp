@@ -42,6 +42,8 @@ class Node {
   T get() const {
     if constexpr (std::is_same_v<T, std::string>) {
       if (!value_.is_string()) refuse("a text");
+    } else if constexpr (std::is_same_v<T, bool>) {
+      if (!value_.is_boolean()) refuse("true or false");
     } else if constexpr (std::is_unsigned_v<T>) {
       if (!value_.is_number_unsigned()) refuse("a whole number of at least 0");
     } else if constexpr (std::is_integral_v<T>) {
@@ -117,6 +119,31 @@ StoredReplica read_replica(const Node& node) {
   return replica;
 }
 
+FileOverlap read_overlap(const Node& node) {
+  FileOverlap overlap;
+  overlap.same_content = node.at("same_content").get<bool>();
+  overlap.same_file = node.at("same_file").get<bool>();
+  const Node documents = node.at("documents");
+  if (!documents.value().is_null()) overlap.documents = documents.get<int64_t>();
+  return overlap;
+}
+
+// An evaluation that was written before overlaps were looked for still knows whether contents are the same.
+DataOverlap read_overlap(const Node& root, const EvaluationMeta& meta) {
+  if (!root.value().contains("overlap")) {
+    DataOverlap overlap;
+    const auto same = [&](size_t file) {
+      return file < meta.trained_on.size() && meta.trained_on[file] == meta.data_fingerprint;
+    };
+    overlap.train.same_content = same(0);
+    overlap.valid.same_content = same(1);
+    return overlap;
+  }
+  const Node node = root.at("overlap");
+  return {node.at("documents").get<int64_t>(), read_overlap(node.at("train")),
+          read_overlap(node.at("valid"))};
+}
+
 EvaluationMeta read_meta(const Node& root, const std::filesystem::path& file) {
   const Node protocol = root.at("protocol");
   EvaluationMeta meta;
@@ -126,6 +153,7 @@ EvaluationMeta read_meta(const Node& root, const std::filesystem::path& file) {
   meta.data = protocol.at("data").get<std::string>();
   meta.data_fingerprint = protocol.at("data_fingerprint").get<std::string>();
   meta.trained_on = protocol.at("trained_on").list<std::string>();
+  meta.overlap = read_overlap(root, meta);
   meta.pieces = protocol.at("pieces").get<int64_t>();
   meta.piece_selection = protocol.at("piece_selection").get<std::string>();
   meta.piece_tokens = protocol.at("piece_tokens").get<int64_t>();

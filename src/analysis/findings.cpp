@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "analysis/wording.h"
 
@@ -187,7 +188,8 @@ void between_arms(const Analysis& analysis, std::vector<std::string>& sentences)
 }  // namespace
 
 std::vector<std::string> findings(const Analysis& analysis) {
-  std::vector<std::string> sentences = reservations(analysis);
+  std::vector<std::string> sentences = analysis.warnings;
+  for (std::string& sentence : reservations(analysis)) sentences.push_back(std::move(sentence));
   for (const ArmResult& arm : analysis.arms) {
     plateau(analysis, arm, sentences);
     if (arm.on_plateau) continue;

@@ -11,7 +11,7 @@
 
 namespace rse {
 
-// In this order: what holds for the whole report (one document, few documents or seeds); for each arm:
+// In this order: warnings of the texts; what holds for the whole report (one document, few documents or seeds); for each arm:
 // plateau, beyond the trained length, against the control, at edges; between arms: verdicts or "not enough
 // seeds".
 std::vector<std::string> findings(const Analysis& analysis);

@@ -223,6 +223,7 @@ std::string plateau_sentence(const Analysis& analysis, size_t most_names) {
 
 Headlines make_headlines(const Analysis& analysis) {
   Headlines headlines;
+  headlines.warnings = analysis.warnings;
   for (const ArmResult& arm : analysis.arms) {
     headlines.arms.push_back({arm.arm, arm_text(analysis, arm)});
   }

@@ -17,9 +17,10 @@ struct ArmHeadline {
 };
 
 struct Headlines {
-  std::vector<ArmHeadline> arms;  // in the order of the analysis
-  std::string between_arms;       // verdicts at the longest length, or why there are none; empty: one arm
-  std::string scope;              // what limits all of them: few seeds or documents; empty: nothing
+  std::vector<std::string> warnings;  // Analysis::warnings
+  std::vector<ArmHeadline> arms;      // in the order of the analysis
+  std::string between_arms;           // verdicts at the longest length, or why there are none; empty: one arm
+  std::string scope;                  // what limits all of them: few seeds or documents; empty: nothing
 };
 
 Headlines make_headlines(const Analysis& analysis);

@@ -37,6 +37,10 @@ Lines wrapped(const std::string& text) {
   return lines;
 }
 
+void append(Lines& lines, Lines more) {
+  for (std::string& line : more) lines.push_back(std::move(line));
+}
+
 std::string short_name(const std::string& name) {
   return name.size() <= kLongestName ? name : name.substr(0, kLongestName - 3) + "...";
 }
@@ -119,7 +123,7 @@ Lines table(const Analysis& analysis, bool with_control, size_t most_rows) {
   more.emplace_back("every seed, interval and comparison");
   const std::string footer = fmt::format("unigram entropy of the data: {:.4f} nats. The report adds {}.",
                                          analysis.unigram_entropy, fmt::join(more, ", "));
-  for (std::string& line : wrapped(footer)) lines.push_back(std::move(line));
+  append(lines, wrapped(footer));
   return lines;
 }
 
@@ -128,9 +132,11 @@ Lines table(const Analysis& analysis, bool with_control, size_t most_rows) {
 std::string terminal_summary(const Analysis& analysis) {
   Lines lines;
   const auto fits = [&](size_t clauses, bool with_control, size_t rows) {
-    lines = table(analysis, with_control, rows);
+    lines.clear();
+    for (const std::string& warning : analysis.warnings) append(lines, wrapped("WARNING: " + warning));
+    append(lines, table(analysis, with_control, rows));
     for (const std::string& sentence : summary_sentences(analysis, clauses)) {
-      for (std::string& line : wrapped(sentence)) lines.push_back(std::move(line));
+      append(lines, wrapped(sentence));
     }
     return lines.size() <= kSummaryLines;
   };

@@ -13,7 +13,7 @@ namespace rse {
 inline constexpr size_t kSummaryLines = 23;
 inline constexpr size_t kSummaryColumns = 100;
 
-// A caption; one row per arm, mean over its seeds, columns are lengths, with a row for its control where
+// Warnings of the texts; a caption; one row per arm, mean over its seeds, columns are lengths, with a row for its control where
 // there is room; the entropy and what the report adds; sentences, wrapped. At most kSummaryLines lines of at
 // most kSummaryColumns columns. Where not all lengths fit, those shown are the trained one, the longest, and
 // the powers of 2 (else of 4, of 8, ...) of the trained one between. No line feed at the end.

@@ -11,25 +11,24 @@ namespace {
 using namespace rse;
 
 void add_corpus_options(CLI::App* command, CorpusOptions& options) {
-  const std::map<std::string, DocumentSeparator> separators = {{"none", DocumentSeparator::kNone},
-                                                               {"blank-line", DocumentSeparator::kBlankLine}};
-  command->add_option("--field", options.field, "field of JSON lines that holds the text (default: text)");
+  command->add_option("--format", options.format, "how files are read (default: as names or content say)")
+      ->transform(CLI::CheckedTransformer(text_format_names()).description("auto, text or jsonl"));
+  add_text(*command, "--field", options.field, "field of JSON lines that holds the text (default: text)");
   command
       ->add_option("--document-separator", options.separator, "what divides text files into documents (none)")
-      ->transform(CLI::CheckedTransformer(separators).description("none or blank-line"));
+      ->transform(CLI::CheckedTransformer(document_separator_names()).description("none or blank-line"));
 }
 
-void add_tokenizer_options(CLI::App* command, TokenizerOptions& options) {
-  command->add_option("--vocab-size", options.vocab_size, "number of pieces")->capture_default_str();
-  command->add_option("--sample-bytes", options.sample_bytes, "bytes to train on")->capture_default_str();
-  command->add_option("--character-coverage", options.character_coverage, "share of characters with a piece");
-  command->add_option("--seed", options.seed, "seed of the sample")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+void add_tokenizer_options(CLI::App& command, TokenizerOptions& options) {
+  add_number(command, "--vocab-size", options.vocab_size, kVocabularyRange, "number of pieces");
+  add_number(command, "--sample-bytes", options.sample_bytes, kSampleRange, "bytes to train on");
+  add_number(command, "--character-coverage", options.character_coverage, kCoverageRange,
+             "share of characters with a piece");
+  add_number(command, "--seed", options.seed, at_least<int64_t>(0), "seed of the sample");
 }
 
 void add_encoding_options(CLI::App* command, EncodingOptions& options) {
-  command->add_option("--threads", options.threads, "0: one per core")->capture_default_str();
+  add_number(*command, "--threads", options.threads, kEncodingThreads, "0: one per core");
   command->add_flag("--boundaries,!--no-boundaries", options.boundaries, "mark documents by [CLS] and [SEP]");
 }
 
@@ -42,24 +41,24 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", "rse-data " RSE_VERSION);
   app.require_subcommand(1);
   app.fallthrough();
-  app.add_option("--log-level", log_level, "trace, debug, info, warn or error")->capture_default_str();
+  add_text(app, "--log-level", log_level, "trace, debug, info, warn or error")->capture_default_str();
   CLI::App* train = app.add_subcommand("train-tokenizer", "train a tokenizer");
-  train->add_option("--input", request.train, "files and folders")->required();
-  train->add_option("--output", file, "model to write")->required();
+  add_paths(*train, "--input", request.train, "files and folders")->required();
+  add_path(*train, "--output", file, "model to write")->required();
   CLI::App* encode = app.add_subcommand("encode", "encode text into a token file");
-  encode->add_option("--input", request.train, "files and folders")->required();
-  encode->add_option("--tokenizer", tokenizer, "model to use")->required();
-  encode->add_option("--output", file, "token file to write")->required();
+  add_paths(*encode, "--input", request.train, "files and folders")->required();
+  add_path(*encode, "--tokenizer", tokenizer, "model to use")->required();
+  add_path(*encode, "--output", file, "token file to write")->required();
   CLI::App* all = app.add_subcommand("prepare", "train a tokenizer and encode the splits into a folder");
-  all->add_option("--train", request.train, "files and folders")->required();
-  all->add_option("--valid", request.valid, "files and folders");
-  all->add_option("--test", request.test, "files and folders");
-  all->add_option("--output", request.output, "folder to write")->required();
+  add_paths(*all, "--train", request.train, "files and folders")->required();
+  add_paths(*all, "--valid", request.valid, "files and folders");
+  add_paths(*all, "--test", request.test, "files and folders");
+  add_path(*all, "--output", request.output, "folder to write")->required();
   CLI::App* info = app.add_subcommand("info", "print what a token file holds");
-  info->add_option("file", file, "token file")->required();
+  add_path(*info, "file", file, "token file")->required();
   info->add_flag("--verify", verify, "read everything and compare the checksums");
   for (CLI::App* command : {train, encode, all}) add_corpus_options(command, request.corpus);
-  for (CLI::App* command : {train, all}) add_tokenizer_options(command, request.tokenizer);
+  for (CLI::App* command : {train, all}) add_tokenizer_options(*command, request.tokenizer);
   for (CLI::App* command : {encode, all}) add_encoding_options(command, request.encoding);
   if (!parse_flags(app, argc, argv)) return kExitOk;
   init_logging(log_level);

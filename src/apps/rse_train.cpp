@@ -11,22 +11,24 @@ int main(int argc, char** argv) {
                "rse-train");
   rse::TrainCommand command;
   std::string log_level = "info";
-  app.add_option("--config", command.config, "YAML file, or the bare name of a shipped one (bert_rse.yaml)");
-  app.add_option("--set", command.assignments,
-                 "override a key of the base settings: train.steps=100 (repeatable)")
+  rse::add_path(app, "--config", command.config,
+                "YAML file, or the bare name of a shipped one (bert_rse.yaml)");
+  rse::add_text(app, "--set", command.assignments,
+                "override a key of the base settings: train.steps=100 (repeatable)")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
-  app.add_option("--output", command.output,
-                 "run folder (default: output: of the configuration, or runs/NAME)");
+  rse::add_path(app, "--output", command.output,
+                "run folder (default: output: of the configuration, or runs/NAME)");
   const CLI::Option* resume =
-      app.add_option("--resume", command.resume_from,
-                     "go on with the run in PATH, a run folder or RUN/checkpoints/step-N "
-                     "(then --config may be left out; default: the run folder); "
-                     "with another --output it branches off")
+      rse::add_path(app, "--resume", command.resume_from,
+                    "go on with the run in PATH, a run folder or RUN/checkpoints/step-N "
+                    "(then --config may be left out; default: the run folder); "
+                    "with another --output it branches off. "
+                    "auto: go on with the run folder where it holds a run, else start one")
           ->type_name("[PATH]")
           ->expected(0, 1);
-  app.add_option("--device", command.device, "auto, cpu or cuda (default: train.device)");
-  app.add_option("--log-level", log_level, "trace, debug, info, warn or error");
+  rse::add_text(app, "--device", command.device, "auto, cpu or cuda (default: train.device)");
+  rse::add_text(app, "--log-level", log_level, "trace, debug, info, warn or error");
   app.add_flag("--dump-config", command.dump_config, "print the settings in effect as YAML, and exit");
   app.add_flag("--dry-run", command.dry_run,
                "show parameters, memory, FLOP and disk, try one batch, write nothing");

@@ -11,6 +11,7 @@
 #include "core/check.h"
 #include "core/file.h"
 #include "core/logging.h"
+#include "core/threads.h"
 #include "ops/attention_problem.h"
 
 namespace rse {
@@ -206,6 +207,7 @@ bool run_attention_bench(AttentionBenchOptions options) {
   const torch::Device device = check_options(options);
   const BenchPrecision precision = parse_precision(options.dtype);
   if (options.threads > 0) at::set_num_threads(static_cast<int>(options.threads));
+  require_threads(at::get_num_threads() + 1, "for LibTorch (--threads)");
   const std::vector<BenchCase> cases = make_cases(options, device, precision.type);
   const std::string backend = describe_backend(parse_backend(options.backend), device);
   print_header(options, backend);

@@ -6,8 +6,22 @@
 #
 # torch/torch.h costs about 30 s per file, so the targets marked TORCH share one precompiled header (target
 # rse_torch_pch). A precompiled header fits only objects compiled with the same flags, so everything, programs too, is
-# compiled with -fPIC.
-add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fPIC>)
+# compiled with -fPIC. Symbols are hidden unless a declaration says otherwise (ops/exports.map says why).
+add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:-fPIC;-fvisibility=hidden;-fvisibility-inlines-hidden>")
+
+# Where every file finds its libraries, as built and as installed: beside itself, in LibTorch, then in the folders
+# that were linked from. The paths are final from the start: for a build path that is replaced when installing, CMake
+# keeps room by empty entries, and an empty entry is the current folder.
+set(CMAKE_BUILD_WITH_INSTALL_RPATH ON)
+set(CMAKE_INSTALL_RPATH_USE_LINK_PATH ON)
+file(GLOB _torch_cudart ${TORCH_INSTALL_PREFIX}/../nvidia/*/lib/libcudart.so.*)  # beside a wheel of LibTorch
+set(CMAKE_INSTALL_RPATH "$ORIGIN/../lib" "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}" "${TORCH_INSTALL_PREFIX}/lib")
+foreach(file ${_torch_cudart})
+  get_filename_component(folder ${file} DIRECTORY)
+  get_filename_component(folder ${folder} ABSOLUTE)
+  list(APPEND CMAKE_INSTALL_RPATH ${folder})
+endforeach()
+list(REMOVE_DUPLICATES CMAKE_INSTALL_RPATH)
 
 add_library(rse_options INTERFACE)
 target_compile_options(rse_options INTERFACE
@@ -70,7 +84,9 @@ function(rse_program name source)
   if(ARG_TORCH)
     _rse_use_torch(${name})
   endif()
-  set_target_properties(${name} PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR};${TORCH_INSTALL_PREFIX}/lib")
+  set(exports ${CMAKE_SOURCE_DIR}/src/cmake/no_exports.map)
+  target_link_options(${name} PRIVATE "LINKER:--version-script=${exports}")
+  set_target_properties(${name} PROPERTIES LINK_DEPENDS ${exports})
   install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endfunction()
 

@@ -10,6 +10,9 @@
 #include <numeric>
 #include <system_error>
 
+#include "core/mapped_ranges.h"
+#include "core/printable.h"
+
 namespace rse {
 
 void assertion_failed(const char* expression, const char* file, int line, const std::string& message) {
@@ -21,12 +24,7 @@ namespace {
 // Writes one line on stderr, whatever a value in the message holds. A message that cannot be written is lost,
 // because there is nobody left to tell.
 int report(const char* name, const char* kind, std::string_view message, int code) {
-  std::string line = fmt::format("{}: {}: ", name, kind);
-  for (const char c : message) {
-    const auto byte = static_cast<unsigned char>(c);
-    line += byte < 0x20 || byte == 0x7F ? fmt::format("\\x{:02X}", byte) : std::string(1, c);
-  }
-  std::fputs((line + "\n").c_str(), stderr);
+  std::fputs(fmt::format("{}: {}: {}\n", name, kind, printable(message)).c_str(), stderr);
   return code;
 }
 
@@ -45,10 +43,12 @@ int run_program(const char* name, const std::function<int()>& body) {
   // The reader of the output may end first (`| head`, `| tee` on Ctrl-C). Then writing fails, instead of
   // killing the program before it has saved its work.
   std::signal(SIGPIPE, SIG_IGN);
+  end_on_lost_pages(name);
   try {
     const int code = body();
-    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
-      throw_user_error("cannot write standard output: {}", std::strerror(errno));
+    if (std::fflush(stdout) != 0) throw_user_error("cannot write standard output: {}", std::strerror(errno));
+    if (std::ferror(stdout) != 0)  // errno is of something else by now
+      throw_user_error("cannot write standard output: an earlier part of it could not be written");
     return code;
   } catch (const UserError& error) {
     return report(name, "error", error.what(), kExitUserError);

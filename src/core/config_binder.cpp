@@ -1,21 +1,18 @@
 #include "core/config_binder.h"
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
+
+#include "core/written_path.h"
 
 namespace rse {
 namespace {
-
-// Text as messages show it: long text is cut.
-std::string cut(const std::string& text) { return text.size() > 60 ? text.substr(0, 57) + "..." : text; }
 
 std::string shown(const ConfigNode& node) {
   switch (node.kind) {
     case ConfigNode::Kind::kNull:
       return "nothing";
     case ConfigNode::Kind::kScalar:
-      return fmt::format("'{}'", cut(node.scalar));
+      return fmt::format("'{}'", cut_for_message(node.scalar));
     case ConfigNode::Kind::kList:
       return "a list";
     case ConfigNode::Kind::kMap:
@@ -26,17 +23,10 @@ std::string shown(const ConfigNode& node) {
 
 template <typename T>
 T parse_number(const ConfigNode& node, const std::string& path, const Range<T>& range) {
-  T value{};
-  const char* begin = node.scalar.data();
-  const char* end = begin + node.scalar.size();
-  const auto [stop, error] = std::from_chars(begin, end, value);
-  bool good = node.kind == ConfigNode::Kind::kScalar && error == std::errc() && stop == end && begin != end;
-  if constexpr (std::is_floating_point_v<T>) good = good && std::isfinite(value);
-  if (!good || !range.contains(value)) {
-    throw_user_error("{}: {}: {}: expected {} {}", node.where, path, shown(node),
-                     std::is_floating_point_v<T> ? "a number" : "a whole number", range.describe());
-  }
-  return value;
+  const std::string place = fmt::format("{}: {}", node.where, path);
+  if (node.kind == ConfigNode::Kind::kScalar) return parse_number(place, node.scalar, range);
+  throw_user_error("{}: {}: expected {} {}", place, shown(node),
+                   std::is_floating_point_v<T> ? "a number" : "a whole number", range.describe());
 }
 
 std::string format_number(int64_t value) { return fmt::format("{}", value); }
@@ -44,25 +34,13 @@ std::string format_number(double value) { return fmt::format("{}", value); }
 
 }  // namespace
 
-template <typename T>
-std::string Range<T>::describe() const {
-  const bool bounded_low = low != std::numeric_limits<T>::lowest();
-  const bool bounded_high = high != std::numeric_limits<T>::max();
-  std::string text;
-  if (bounded_low) text = fmt::format("{} {}", low_open ? "above" : "of at least", low);
-  if (bounded_high) {
-    text += fmt::format("{}{} {}", bounded_low ? " and " : "", high_open ? "below" : "at most", high);
-  }
-  return text.empty() ? "(any)" : text;
-}
-template struct Range<int64_t>;
-template struct Range<double>;
-
 ConfigBinder::ConfigBinder(const ConfigNode* node, std::string prefix)
     : node_(node), prefix_(std::move(prefix)) {
   dumped_.kind = ConfigNode::Kind::kMap;
   if (node_ != nullptr && node_->kind != ConfigNode::Kind::kMap && node_->kind != ConfigNode::Kind::kNull) {
-    throw_user_error("{}: {}: {}: expected a map of keys", node_->where, prefix_, shown(*node_));
+    if (!node_->set_problem.empty()) throw UserError(node_->set_problem);
+    throw_user_error("{}: {}: {}: expected a map of keys{}", node_->where, prefix_, shown(*node_),
+                     missing_space_hint(node_->scalar));
   }
 }
 
@@ -102,6 +80,7 @@ const ConfigNode* ConfigBinder::scalar(const char* key) const {
 const ConfigNode* ConfigBinder::list(const char* key) const {
   const ConfigNode* value = find(key);
   if (value != nullptr && value->kind != ConfigNode::Kind::kList) {
+    if (!value->set_problem.empty()) throw UserError(value->set_problem);
     throw_user_error("{}: {}: {}: expected a list, such as [1, 2]", value->where, path(key), shown(*value));
   }
   return value;
@@ -141,15 +120,37 @@ void ConfigBinder::field(const char* key, double& value, Range<double> range, co
   if (!reading()) put_scalar(key, format_number(value));
 }
 
+const ConfigNode* ConfigBinder::text(const char* key, std::string& value) const {
+  const ConfigNode* node = find(key);
+  if (node == nullptr) return nullptr;
+  if (node->set_text) {
+    value = *node->set_text;
+  } else if (node->kind == ConfigNode::Kind::kNull) {
+    value.clear();
+  } else {
+    value = scalar(key)->scalar;
+  }
+  return node;
+}
+
 void ConfigBinder::field(const char* key, std::string& value, const KeyRule& rule) {
   declare(key, path(key), rule);
-  const ConfigNode* node = find(key);
-  if (node != nullptr && node->kind == ConfigNode::Kind::kNull) {
-    value.clear();
-  } else if ((node = scalar(key)) != nullptr) {
-    value = node->scalar;
-  }
+  text(key, value);
   if (!reading()) put_scalar(key, value);
+}
+
+void ConfigBinder::path_field(const char* key, std::string& value, const KeyRule& rule) {
+  declare(key, path(key), rule);
+  const ConfigNode* node = text(key, value);
+  if (node != nullptr && (node->set_text || node->kind != ConfigNode::Kind::kNull)) {
+    check_written_path(fmt::format("{}: {}", node->where, path(key)), value);
+  }
+  if (reading()) return;
+  if (value.empty()) {
+    put(key, {});
+  } else {
+    put_scalar(key, value);
+  }
 }
 
 namespace {
@@ -209,8 +210,9 @@ void ConfigBinder::finish() const {
   for (const auto& [key, value] : node_->entries) {
     if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
     const std::string near = nearest_word(key, known_);
-    throw_user_error("{}: unknown key '{}'{}; known here: {}", value.where, path(cut(key).c_str()),
-                     near.empty() ? "" : ", did you mean '" + near + "'?", fmt::join(known_, ", "));
+    throw_user_error("{}: unknown key '{}'{}{}; known here: {}", value.where,
+                     path(cut_for_message(key).c_str()), near.empty() ? "" : ", did you mean '" + near + "'?",
+                     missing_space_hint(key), fmt::join(known_, ", "));
   }
 }
 

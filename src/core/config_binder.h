@@ -18,7 +18,6 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,34 +26,9 @@
 #include "core/config_tree.h"
 #include "core/enum_names.h"
 #include "core/key_rules.h"
+#include "core/parse_number.h"
 
 namespace rse {
-
-// The values that a number may take: [low, high], where either end may be open.
-template <typename T>
-struct Range {
-  T low = std::numeric_limits<T>::lowest();
-  T high = std::numeric_limits<T>::max();
-  bool low_open = false;
-  bool high_open = false;
-  bool contains(T value) const {
-    return (low_open ? value > low : value >= low) && (high_open ? value < high : value <= high);
-  }
-  std::string describe() const;
-};
-
-template <typename T>
-Range<T> at_least(T low) {
-  return {low, std::numeric_limits<T>::max(), false, false};
-}
-template <typename T>
-Range<T> above(T low) {
-  return {low, std::numeric_limits<T>::max(), true, false};
-}
-template <typename T>
-Range<T> between(T low, T high) {
-  return {low, high, false, false};
-}
 
 class ConfigBinder {
  public:
@@ -65,6 +39,9 @@ class ConfigBinder {
   void field(const char* key, int64_t& value, Range<int64_t> range, const KeyRule& rule = {});
   void field(const char* key, double& value, Range<double> range, const KeyRule& rule = {});
   void field(const char* key, std::string& value, const KeyRule& rule = {});
+  // A file or folder, which check_written_path() (core/written_path.h) must accept. An empty `value` is one
+  // that is not set, written as null or left out.
+  void path_field(const char* key, std::string& value, const KeyRule& rule = {});
   void field(const char* key, std::vector<int64_t>& value, Range<int64_t> range, const KeyRule& rule = {});
   void field(const char* key, std::vector<double>& value, Range<double> range, const KeyRule& rule = {});
 
@@ -112,6 +89,7 @@ class ConfigBinder {
   const ConfigNode* enter(const char* key) const;
   const ConfigNode* scalar(const char* key) const;
   const ConfigNode* list(const char* key) const;
+  const ConfigNode* text(const char* key, std::string& value) const;
   void choose(const char* key, std::string& value, const std::vector<std::string>& words,
               const KeyRule& rule);
   void put(const char* key, ConfigNode node);

@@ -4,11 +4,14 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <limits>
 #include <sstream>
 
 #include "core/check.h"
 #include "core/file.h"
+#include "core/parse_number.h"
 #include "core/utf8.h"
+#include "core/yaml_slip.h"
 
 #ifndef RSE_SOURCE_CONFIGS
 #define RSE_SOURCE_CONFIGS ""
@@ -48,10 +51,20 @@ void check_key(const std::string& key, const std::string& where) {
 // Builds the tree from parser events, which (unlike YAML::Node) show duplicate keys, anchors and aliases.
 class TreeBuilder : public YAML::EventHandler {
  public:
-  explicit TreeBuilder(std::string name) : name_(std::move(name)) {}
+  // numbered: the place of a node is "NAME:LINE", else it is NAME.
+  TreeBuilder(std::string_view text, std::string name, bool numbered)
+      : text_(text), name_(std::move(name)), numbered_(numbered) {}
   ConfigNode root;
+  int first_line = 0;
 
-  void OnDocumentStart(const YAML::Mark&) override {}
+  std::string place(int line) const { return numbered_ ? fmt::format("{}:{}", name_, line) : name_; }
+  void refuse_slip(int last_line) const {
+    if (const auto slip = find_yaml_slip(text_, last_line)) {
+      throw_user_error("{}: not valid YAML: {}", place(slip->line), slip->what);
+    }
+  }
+
+  void OnDocumentStart(const YAML::Mark& mark) override { first_line = mark.line + 1; }
   void OnDocumentEnd() override {}
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     refuse_anchor(mark, anchor);
@@ -70,6 +83,7 @@ class TreeBuilder : public YAML::EventHandler {
     if (value.find('\0') != std::string::npos || utf8_error_position(value) < value.size()) {  // by escapes
       throw_user_error("{}: a NUL byte or half a surrogate pair: expected text", at(mark));
     }
+    if (tag == "?") refuse_folded_line(mark, value);
     if (!stack_.empty() && stack_.back().node.kind == ConfigNode::Kind::kMap && !stack_.back().has_key) {
       Frame& frame = stack_.back();
       check_key(value, at(mark));
@@ -103,7 +117,20 @@ class TreeBuilder : public YAML::EventHandler {
     bool has_key = false;
   };
 
-  std::string at(const YAML::Mark& mark) const { return fmt::format("{}:{}", name_, mark.line + 1); }
+  std::string at(const YAML::Mark& mark) const { return place(mark.line + 1); }
+
+  // YAML joins a plain value with the lines below it that are no keys. That is never meant here: an
+  // indentation is wrong, or "key:value" lacks its space.
+  void refuse_folded_line(const YAML::Mark& mark, const std::string& value) {
+    for (; lines_read_ < mark.line; ++lines_read_) line_at_ = text_.find('\n', line_at_) + 1;
+    const std::string_view line = text_.substr(line_at_, text_.find('\n', line_at_) - line_at_);
+    const bool replaced = value.find("\xEF\xBF\xBD") != std::string::npos;  // what YAML may not hold
+    if (replaced || line.find(value) != std::string_view::npos) return;
+    refuse_slip(mark.line + 2);
+    throw_user_error(
+        "{}: '{}': found a value that goes on in the next line: expected it in one line, or in quotes",
+        at(mark), cut_for_message(value));
+  }
 
   void refuse_anchor(const YAML::Mark& mark, YAML::anchor_t anchor) const {
     if (anchor != 0) throw_user_error("{}: YAML anchors are not supported; write the value out", at(mark));
@@ -121,6 +148,7 @@ class TreeBuilder : public YAML::EventHandler {
       throw_user_error("{}: nested deeper than {} levels", at(mark), kMaxConfigDepth);
     }
     if (!stack_.empty() && stack_.back().node.kind == ConfigNode::Kind::kMap && !stack_.back().has_key) {
+      refuse_slip(std::numeric_limits<int>::max());
       throw_user_error("{}: a key must be a plain word", at(mark));
     }
     Frame frame;
@@ -152,74 +180,64 @@ class TreeBuilder : public YAML::EventHandler {
     } else if (Frame& frame = stack_.back(); frame.node.kind == ConfigNode::Kind::kList) {
       frame.node.items.push_back(std::move(node));
     } else {
-      if (!frame.has_key) throw_user_error("{}: a key must be a plain word", node.where);
+      if (!frame.has_key) throw_user_error("{}: found no key before ',': expected 'key: value'", node.where);
       frame.node.entries.emplace_back(std::move(frame.key), std::move(node));
       frame.key.clear();
       frame.has_key = false;
     }
   }
 
+  std::string_view text_;
   std::string name_;
+  bool numbered_;
   std::vector<Frame> stack_;
   int values_ = 0;
+  int lines_read_ = 0;  // up to line_at_, the place of the last plain value's line in text_
+  size_t line_at_ = 0;
 };
 
-ConfigNode parse_any(std::string_view text, const std::string& name) {
+// What the parser said in its words, with the character that it stopped at.
+[[noreturn]] void throw_parser_error(std::string_view text, const YAML::Exception& error,
+                                     const std::string& place) {
+  size_t at = 0;
+  for (int line = 0; line < error.mark.line && at < text.size(); ++line) {
+    at = std::min(text.find('\n', at), text.size() - 1) + 1;
+  }
+  at = std::min(at + static_cast<size_t>(std::max(error.mark.column, 0)), text.size());
+  throw_user_error("{}: not valid YAML: found {} in column {}: {}", place, show_character(text, at),
+                   error.mark.column + 1, error.msg);
+}
+
+void check_characters(std::string_view text, const std::string& name, bool numbered) {
   if (text.size() > kMaxConfigBytes) {
     throw_user_error("{}: {} bytes, a configuration has at most {}", name, text.size(), kMaxConfigBytes);
   }
   if (const size_t bad = std::min(text.find('\0'), utf8_error_position(text)); bad < text.size()) {
     const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(bad), '\n');
-    throw_user_error("{}:{}: byte 0x{:02X}: expected YAML in UTF-8", name, line,
-                     static_cast<unsigned char>(text[bad]));
+    throw_user_error("{}{}: byte 0x{:02X}: expected YAML in UTF-8", name,
+                     numbered ? fmt::format(":{}", line) : "", static_cast<unsigned char>(text[bad]));
   }
+}
+
+ConfigNode parse_any(std::string_view text, const std::string& name, bool numbered = true) {
+  check_characters(text, name, numbered);
   // yaml-cpp accepts a quote that is never closed where the text ends in a line feed, so a comment follows
   // it.
   std::istringstream stream(std::string(text) + (text.ends_with('\n') ? "#" : "\n#"));
-  TreeBuilder builder(name);
+  TreeBuilder builder(text, name, numbered);
   try {
     YAML::Parser parser(stream);
     parser.HandleNextDocument(builder);
-    TreeBuilder rest(name);
-    if (parser.HandleNextDocument(rest)) throw_user_error("{}: more than one YAML document", name);
+    TreeBuilder rest(text, name, numbered);
+    if (parser.HandleNextDocument(rest)) {
+      builder.refuse_slip(rest.first_line);
+      throw_user_error("{}: more than one YAML document: expected one", builder.place(rest.first_line));
+    }
   } catch (const YAML::Exception& error) {
-    throw_user_error("{}:{}: not valid YAML: {}", name, error.mark.line + 1, error.msg);
+    builder.refuse_slip(error.mark.line + 1);
+    throw_parser_error(text, error, builder.place(error.mark.line + 1));
   }
   return std::move(builder.root);
-}
-
-// Text that is not plain ASCII is quoted, because yaml-cpp writes some control characters and separators in a
-// way that it reads back as something else.
-void emit_text(YAML::Emitter& out, const std::string& text) {
-  const bool plain = std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7F; });
-  if (!plain) out << YAML::DoubleQuoted;
-  out << text;
-}
-
-void emit(YAML::Emitter& out, const ConfigNode& node) {
-  switch (node.kind) {
-    case ConfigNode::Kind::kNull:
-      out << YAML::Null;
-      return;
-    case ConfigNode::Kind::kScalar:
-      emit_text(out, node.scalar);
-      return;
-    case ConfigNode::Kind::kList:
-      out << YAML::Flow << YAML::BeginSeq;
-      for (const ConfigNode& item : node.items) emit(out, item);
-      out << YAML::EndSeq;
-      return;
-    case ConfigNode::Kind::kMap:
-      out << YAML::BeginMap;
-      for (const auto& [key, value] : node.entries) {
-        out << YAML::Key;
-        emit_text(out, key);
-        out << YAML::Value;
-        emit(out, value);
-      }
-      out << YAML::EndMap;
-      return;
-  }
 }
 
 }  // namespace
@@ -229,6 +247,10 @@ ConfigNode parse_config(std::string_view text, const std::string& name) {
   if (root.kind == ConfigNode::Kind::kNull) {
     root.kind = ConfigNode::Kind::kMap;
     root.where = name;
+  }
+  if (root.kind == ConfigNode::Kind::kScalar) {
+    throw_user_error("{}: '{}': expected a map of keys at the top, such as 'train: {{steps: 6}}'{}",
+                     root.where, cut_for_message(root.scalar), missing_space_hint(root.scalar));
   }
   if (root.kind != ConfigNode::Kind::kMap) {
     throw_user_error("{}: expected a map of keys at the top", root.where);
@@ -259,6 +281,39 @@ void merge_config(ConfigNode& base, const ConfigNode& over) {
   }
 }
 
+namespace {
+
+ConfigNode parse_set_value(const std::string& key, const std::string& text, const std::string& where) {
+  const size_t begin = text.find_first_not_of(" \t\r\n");
+  if (begin == std::string::npos) throw_user_error("{}: {}: not set: expected a value after '='", where, key);
+  check_characters(text, where, /*numbered=*/false);
+  const std::string trimmed = text.substr(begin, text.find_last_not_of(" \t\r\n") + 1 - begin);
+  ConfigNode value;
+  std::string problem;
+  try {
+    value = parse_any(text, where, /*numbered=*/false);
+  } catch (const UserError& error) {
+    problem = error.what();
+  }
+  const char first = trimmed.front();
+  const bool quoted = (first == '"' || first == '\'') && trimmed.size() > 1 && trimmed.back() == first;
+  if (problem.empty() && value.kind == ConfigNode::Kind::kScalar && quoted) {
+    value.set_text = value.scalar;
+    return value;
+  }
+  value.set_text = text;
+  const bool null = trimmed == "~" || trimmed == "null" || trimmed == "Null" || trimmed == "NULL";
+  if (!problem.empty() || value.kind == ConfigNode::Kind::kScalar ||
+      (value.kind == ConfigNode::Kind::kNull && !null)) {
+    value.kind = ConfigNode::Kind::kScalar;
+    value.scalar = trimmed;
+    if (first == '[' || first == '{') value.set_problem = problem;
+  }
+  return value;
+}
+
+}  // namespace
+
 void set_config_value(ConfigNode& root, const std::string& assignment) {
   constexpr const char* kKeyCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
   const size_t equals = assignment.find('=');
@@ -268,7 +323,7 @@ void set_config_value(ConfigNode& root, const std::string& assignment) {
   if (equals == std::string::npos || equals == 0) {
     throw_user_error("{}: expected KEY=VALUE, such as train.steps=100", where);
   }
-  ConfigNode value = parse_any(assignment.substr(equals + 1), where);
+  ConfigNode value = parse_set_value(assignment.substr(0, equals), assignment.substr(equals + 1), where);
   const std::function<int64_t(ConfigNode&)> mark = [&](ConfigNode& node) -> int64_t {  // levels it nests
     node.where = where;
     int64_t inner = 0;
@@ -300,10 +355,11 @@ void set_config_value(ConfigNode& root, const std::string& assignment) {
   *node = std::move(value);
 }
 
-std::string dump_config(const ConfigNode& root) {
-  YAML::Emitter out;
-  emit(out, root);
-  return std::string(out.c_str()) + "\n";
+std::string missing_space_hint(const std::string& text) {
+  const size_t colon = text.find(':');
+  if (colon == std::string::npos || colon == 0 || colon + 1 == text.size() || text[colon + 1] == ' ')
+    return "";
+  return fmt::format("; found {} after ':', expected a space there", show_character(text, colon + 1));
 }
 
 std::filesystem::path find_config(const std::string& name) {

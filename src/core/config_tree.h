@@ -9,6 +9,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -29,6 +30,9 @@ struct ConfigNode {
   std::vector<ConfigNode> items;
   std::vector<std::pair<std::string, ConfigNode>> entries;  // in written order
   std::string where;                                        // "file.yaml:12" or "--set a.b=c"
+  std::optional<std::string>
+      set_text;             // of --set: its value as given, which is what keys that hold text take
+  std::string set_problem;  // of --set: why its value is no list or map, though it begins like one
 
   // The entry's value, or nullptr.
   const ConfigNode* find(std::string_view key) const;
@@ -46,8 +50,14 @@ ConfigNode read_config_tree(const std::filesystem::path& path);
 // `over` wins; maps merge key by key, everything else is replaced.
 void merge_config(ConfigNode& base, const ConfigNode& over);
 
-// Applies one "--set a.b=c": c is parsed as YAML, so that lists work, and maps on the way are made.
+// Applies one "--set a.b=c", and makes maps on the way. c is never empty. Keys that hold text take it whole,
+// as if it stood in quotes, unless it is quoted itself; elsewhere it is read as YAML where that gives a list
+// or a map, and is a value without its outer spaces where not (so nothing is a comment).
 void set_config_value(ConfigNode& root, const std::string& assignment);
+
+// "; found '6' after ':', expected a space there" for text such as "steps:6", which YAML takes for one word;
+// else "".
+std::string missing_space_hint(const std::string& text);
 
 // YAML text that parse_config reads back to the same tree (Unicode's noncharacters become U+FFFD).
 std::string dump_config(const ConfigNode& root);

@@ -7,10 +7,12 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <utility>
 
 #include "core/check.h"
+#include "core/mapped_ranges.h"
 
 namespace rse {
 namespace {
@@ -21,6 +23,28 @@ constexpr const char* kTemporaryMark = ".tmp.";
 [[noreturn]] void fail(const char* action, const std::filesystem::path& path) {
   const int code = errno;
   throw_user_error("cannot {} {}: {}", action, path.string(), std::strerror(code));
+}
+
+// The file that `path` names once links are followed; it need not exist. Where something else than a file is
+// there, a rename would replace it (as root even /dev/null), so that is refused.
+std::filesystem::path target_of(const std::filesystem::path& path) {
+  constexpr int kMostLinks = 40;
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) {
+    throw_user_error("cannot write {}: not a regular file", path.string());
+  }
+  std::filesystem::path target = path;
+  for (int links = 0; ::lstat(target.c_str(), &status) == 0 && S_ISLNK(status.st_mode); ++links) {
+    if (links == kMostLinks) {
+      errno = ELOOP;
+      fail("write", path);
+    }
+    char buffer[PATH_MAX];
+    const ssize_t bytes = ::readlink(target.c_str(), buffer, sizeof buffer);
+    if (bytes < 0) fail("write", path);
+    target = target.parent_path() / std::string(buffer, static_cast<size_t>(bytes));
+  }
+  return target;
 }
 
 }  // namespace
@@ -92,7 +116,9 @@ void remove_tree(const std::filesystem::path& path) {
 }
 
 AtomicFile::AtomicFile(std::filesystem::path path)
-    : path_(std::move(path)), temporary_(path_.string() + fmt::format("{}{}", kTemporaryMark, ::getpid())) {
+    : path_(std::move(path)),
+      target_(target_of(path_)),
+      temporary_(target_.string() + fmt::format("{}{}", kTemporaryMark, ::getpid())) {
   file_ = std::fopen(temporary_.c_str(), "wb");
   if (file_ == nullptr) fail("write", path_);
 }
@@ -118,13 +144,13 @@ void AtomicFile::write_at(size_t offset, const void* data, size_t size) {
 void AtomicFile::commit() {
   if (std::fflush(file_) != 0 || ::fsync(::fileno(file_)) != 0) fail("write", path_);
   std::FILE* file = std::exchange(file_, nullptr);
-  if (std::fclose(file) != 0 || std::rename(temporary_.c_str(), path_.c_str()) != 0) {
+  if (std::fclose(file) != 0 || std::rename(temporary_.c_str(), target_.c_str()) != 0) {
     const int code = errno;
     ::unlink(temporary_.c_str());
     errno = code;
     fail("write", path_);
   }
-  sync_directory(path_.parent_path());
+  sync_directory(target_.parent_path());
 }
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
@@ -143,13 +169,16 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
     errno = code;
     if (address == MAP_FAILED) fail("map", path);
     data_ = static_cast<const std::byte*>(address);
+    note_mapped_range(data_, size_, path_);
   } else {
     ::close(descriptor);
   }
 }
 
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (data_ == nullptr) return;
+  forget_mapped_range(data_);
+  ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept

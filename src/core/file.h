@@ -15,7 +15,7 @@ namespace rse {
 // Returns the file's bytes. A folder or an unreadable file is a UserError.
 std::string read_file(const std::filesystem::path& path);
 
-// Writes `content` to a temporary file beside `path`, syncs it and renames it over `path`.
+// Writes `content` to a temporary file beside `path`, syncs it and renames it over `path` (see AtomicFile).
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
 // True for the name of a temporary file as AtomicFile makes it.
@@ -35,7 +35,9 @@ void sync_directory(const std::filesystem::path& directory);
 void remove_tree(const std::filesystem::path& path);
 
 // A file that is being written under a temporary name beside `path`. commit() syncs and renames it; without
-// commit() the destructor removes the temporary file, so that nothing half-written stays.
+// commit() the destructor removes the temporary file, so that nothing half-written stays. Where `path` is a
+// link, the file that it points to is replaced, and the link stays. UserError where a device, a pipe or a
+// socket is there.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);
@@ -50,7 +52,8 @@ class AtomicFile {
   void commit();
 
  private:
-  std::filesystem::path path_;
+  std::filesystem::path path_;    // as given, for messages
+  std::filesystem::path target_;  // where it leads
   std::filesystem::path temporary_;
   std::FILE* file_ = nullptr;
   size_t position_ = 0;

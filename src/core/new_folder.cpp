@@ -12,6 +12,13 @@
 namespace rse {
 
 NewFolder::NewFolder(const std::filesystem::path& path) {
+  // Another process that made a parent may fail and take it away again before this one has used it.
+  constexpr int kAttempts = 100;
+  for (int attempt = 1; !make(path, attempt == kAttempts); ++attempt) {
+  }
+}
+
+bool NewFolder::make(const std::filesystem::path& path, bool last_attempt) {
   std::filesystem::path folder;
   for (const std::filesystem::path& part : path) {
     folder /= part;
@@ -25,9 +32,13 @@ NewFolder::NewFolder(const std::filesystem::path& path) {
     struct stat status {};
     if (::stat(folder.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) continue;
     for (auto made = made_.rbegin(); made != made_.rend(); ++made) ::rmdir(made->c_str());
+    made_.clear();
+    const bool vanished = code == ENOENT || (code == EEXIST && ::lstat(folder.c_str(), &status) != 0);
+    if (vanished && !last_attempt) return false;
     throw_user_error("cannot make folder {}: {}", path.string(),
                      std::strerror(code == EEXIST ? ENOTDIR : code));
   }
+  return true;
 }
 
 NewFolder::~NewFolder() {

@@ -20,6 +20,9 @@ class NewFolder {
   void keep() { made_.clear(); }
 
  private:
+  // False where a parent was there and is gone. UserError as the constructor.
+  bool make(const std::filesystem::path& path, bool last_attempt);
+
   std::vector<std::filesystem::path> made_;  // outermost first
 };
 

@@ -4,6 +4,8 @@
 
 #include <atomic>
 
+#include "core/check.h"
+
 namespace rse {
 namespace {
 
@@ -24,8 +26,12 @@ StopSignal::StopSignal() {
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;  // reads and writes go on as if no signal had come
   sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, &previous_interrupt_);
-  sigaction(SIGTERM, &action, &previous_terminate_);
+  const auto take_over = [&](int signal, struct sigaction& previous) {
+    sigaction(signal, nullptr, &previous);
+    if (previous.sa_handler != SIG_IGN) sigaction(signal, &action, nullptr);
+  };
+  take_over(SIGINT, previous_interrupt_);
+  take_over(SIGTERM, previous_terminate_);
 }
 
 StopSignal::~StopSignal() {
@@ -38,6 +44,10 @@ int StopSignal::received() const { return first_signal; }
 const char* StopSignal::name() const {
   const int signal = received();
   return signal == 0 ? "" : signal == SIGINT ? "SIGINT" : "SIGTERM";
+}
+
+void StopSignal::throw_if_received() const {
+  if (received() != 0) throw Interrupted(fmt::format("{} received: unfinished files were removed", name()));
 }
 
 }  // namespace rse

@@ -1,10 +1,11 @@
 #include "data/corpus.h"
 
-#include <algorithm>
-#include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/check.h"
 #include "core/utf8.h"
+#include "data/json_text.h"
+#include "data/visible_text.h"
 
 namespace rse {
 namespace {
@@ -13,88 +14,56 @@ constexpr size_t kLongestJsonLine = size_t{1} << 28;
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 constexpr std::string_view kBlank = " \t\r\n\v\f";
 
-bool is_blank(std::string_view text) { return text.find_first_not_of(kBlank) == std::string_view::npos; }
-
-// Fills in what the name tells. Returns true where its ending is a known one.
-bool classify(CorpusFile& file) {
-  std::filesystem::path name = file.path.filename();
-  file.compressed = name.extension() == ".zst";
-  if (file.compressed) name = name.stem();
-  const std::filesystem::path ending = name.extension();
-  file.json_lines = ending == ".jsonl" || ending == ".ndjson";
-  return file.json_lines || ending == ".txt" || ending == ".text";
-}
-
-std::vector<CorpusFile> files_below(const std::filesystem::path& folder) {
-  std::vector<CorpusFile> files;
-  std::error_code error;
-  std::filesystem::recursive_directory_iterator entry(folder, error), end;
-  for (; !error && entry != end; entry.increment(error)) {
-    std::error_code unreadable;
-    CorpusFile file{.path = entry->path()};
-    if (!classify(file) || entry->is_directory(unreadable)) continue;
-    if (!entry->is_regular_file(unreadable)) {
-      throw_user_error("{}: expected a file, or a link to one", file.path.string());
-    }
-    file.bytes = entry->file_size();
-    files.push_back(std::move(file));
-  }
-  if (error) throw_user_error("cannot read folder {}: {}", folder.string(), error.message());
-  if (files.empty()) {
-    throw_user_error("{}: no corpus files in this folder: expected .txt, .jsonl, .ndjson, or these with .zst",
-                     folder.string());
-  }
-  std::sort(files.begin(), files.end(),
-            [](const CorpusFile& a, const CorpusFile& b) { return a.path < b.path; });
-  return files;
+// The index after the last white space, so that it does not part a word; else that of a character's border.
+size_t cut_of_endless_line(std::string_view line) {
+  const size_t space = last_white_space(line);
+  if (space == std::string_view::npos) return utf8_border_before(line, line.size() - 1);
+  return space + white_space_bytes(line.substr(space));
 }
 
 }  // namespace
 
-std::vector<CorpusFile> list_corpus_files(const std::vector<std::filesystem::path>& inputs) {
-  std::vector<CorpusFile> files;
-  for (const std::filesystem::path& input : inputs) {
-    std::error_code error;
-    const auto status = std::filesystem::status(input, error);
-    if (status.type() == std::filesystem::file_type::not_found) {
-      throw_user_error("{}: no such file or folder", input.string());
-    }
-    if (error) throw_user_error("cannot read {}: {}", input.string(), error.message());
-    if (std::filesystem::is_character_file(status) || std::filesystem::is_block_file(status)) {
-      throw_user_error("{}: a device: expected a file, a folder or a pipe", input.string());
-    }
-    if (std::filesystem::is_directory(status)) {
-      for (CorpusFile& file : files_below(input)) files.push_back(std::move(file));
-      continue;
-    }
-    CorpusFile file{.path = input};
-    classify(file);
-    if (std::filesystem::is_regular_file(status)) file.bytes = std::filesystem::file_size(input);
-    files.push_back(std::move(file));
-  }
-  return files;
+const EnumNames<DocumentSeparator>& document_separator_names() {
+  static const EnumNames<DocumentSeparator> names = {{"none", DocumentSeparator::kNone},
+                                                     {"blank-line", DocumentSeparator::kBlankLine}};
+  return names;
 }
 
 CorpusReader::CorpusReader(const std::vector<std::filesystem::path>& inputs, CorpusOptions options)
-    : options_(std::move(options)), files_(list_corpus_files(inputs)) {
-  if (files_.empty()) throw_user_error("no corpus given: expected files or folders");
-  for (const CorpusFile& file : files_) bytes_total_ += file.bytes;
+    : options_(std::move(options)), listing_(list_corpus(inputs)) {
+  if (listing_.files.empty()) throw_user_error("no corpus given: expected files or folders");
+  for (const CorpusFile& file : listing_.files) bytes_total_ += file.bytes;
 }
 
 uint64_t CorpusReader::bytes_read() const {
-  return bytes_of_finished_files_ + (lines_ != nullptr ? lines_->bytes_read() : 0);
+  return bytes_of_finished_files_ + (lines_ != nullptr ? lines_->source().bytes_read() : 0);
 }
 
 std::string CorpusReader::where() const {
-  return fmt::format("{}:{}", files_[next_file_ - 1].path.string(), lines_->line_number());
+  return fmt::format("{}:{}", listing_.files[next_file_ - 1].path.string(), lines_->line_number());
+}
+
+void CorpusReader::close_file() {
+  if (lines_ == nullptr) return;
+  CorpusFile& file = listing_.files[next_file_ - 1];
+  file.bytes = lines_->source().bytes_read();
+  file.hash = lines_->source().hash();
+  bytes_of_finished_files_ += file.bytes;
+  lines_.reset();
 }
 
 bool CorpusReader::open_next_file() {
-  if (lines_ != nullptr) bytes_of_finished_files_ += lines_->bytes_read();
-  lines_.reset();
-  if (next_file_ == files_.size()) return false;
-  const CorpusFile& file = files_[next_file_++];
-  lines_ = std::make_unique<LineReader>(file.path, file.compressed);
+  close_file();
+  if (next_file_ == listing_.files.size()) return false;
+  CorpusFile& file = listing_.files[next_file_++];
+  lines_ = std::make_unique<LineReader>(file.path);
+  const std::string_view head = lines_->head();
+  file.compression = lines_->source().compression();
+  file.format = decide_format(file.path, head, options_.format);
+  const bool decided = options_.format != TextFormat::kAuto;
+  file.by_content = !decided && describe_name(file.path).format == TextFormat::kAuto;
+  file.text_like_json_lines = !decided && file.format == TextFormat::kText && looks_like_json_lines(head);
+  if (opened_) opened_(file);
   return true;
 }
 
@@ -104,21 +73,22 @@ bool CorpusReader::next(std::string& text) {
       if (!open_next_file()) break;
       continue;
     }
-    if (!is_blank(text)) {
+    if (has_visible_character(text)) {
       ++documents_;
+      ++listing_.files[next_file_ - 1].documents;
       return true;
     }
     ++skipped_;
   }
   if (documents_ == 0) {
-    throw_user_error("{}: no text in the corpus ({} files, {} blank documents)", files_.front().path.string(),
-                     files_.size(), skipped_);
+    throw_user_error("{}: no text in the corpus ({} files, {} blank documents)",
+                     listing_.files.front().path.string(), listing_.files.size(), skipped_);
   }
   return false;
 }
 
 bool CorpusReader::next_in_file(std::string& text) {
-  return files_[next_file_ - 1].json_lines ? next_json(text) : next_text(text);
+  return listing_.files[next_file_ - 1].format == TextFormat::kJsonLines ? next_json(text) : next_text(text);
 }
 
 void CorpusReader::check_text(const std::string& line) const {
@@ -136,34 +106,15 @@ bool CorpusReader::next_json(std::string& text) {
     if (!lines_->line_complete()) {
       throw_user_error("{}: a line of over {} bytes: expected shorter documents", where(), kLongestJsonLine);
     }
-    if (lines_->line_number() == 1 && line_.starts_with(kByteOrderMark))
-      line_.erase(0, kByteOrderMark.size());
-    if (is_blank(line_)) continue;
+    // Files that were joined have byte order marks in their middle, too.
+    if (line_.starts_with(kByteOrderMark)) line_.erase(0, kByteOrderMark.size());
+    if (line_.find_first_not_of(kBlank) == std::string::npos) continue;
     check_text(line_);
-    text = json_text(line_);
+    replaced_ += replace_bad_escapes(line_);
+    text = json_text(line_, options_.field, [this] { return where(); });
     return true;
   }
   return false;
-}
-
-std::string CorpusReader::json_text(const std::string& line) const {
-  nlohmann::json object;
-  try {
-    object = nlohmann::json::parse(line);
-  } catch (const nlohmann::json::parse_error& error) {
-    throw_user_error("{}: not JSON (at byte {} of the line): expected one object per line", where(),
-                     error.byte);
-  } catch (const nlohmann::json::out_of_range&) {
-    throw_user_error("{}: a number beyond the range of a double: expected one that fits", where());
-  }
-  if (!object.is_object()) throw_user_error("{}: a JSON {}: expected an object", where(), object.type_name());
-  const auto field = object.find(options_.field);
-  if (field == object.end()) throw_user_error("{}: no field '{}' in this object", where(), options_.field);
-  if (!field->is_string()) {
-    throw_user_error("{}: field '{}' is a {}: expected a string", where(), options_.field,
-                     field->type_name());
-  }
-  return std::move(field->get_ref<std::string&>());
 }
 
 // Reads lines up to a separator, the end of the file, or the first border beyond longest_text_document.
@@ -176,14 +127,14 @@ bool CorpusReader::next_text(std::string& text) {
     line_.insert(0, std::exchange(carried_, {}));
     if (!read && line_.empty()) break;
     const bool complete = lines_->line_complete();
-    if (!complete) {  // an endless line ends after its last space, or else between two characters
-      const size_t space = line_.rfind(' ');
-      const size_t cut = space != std::string::npos ? space + 1 : utf8_border_before(line_, line_.size() - 1);
+    if (!complete) {
+      const size_t cut = cut_of_endless_line(line_);
       carried_ = line_.substr(cut);
       line_.resize(cut);
     }
     check_text(line_);
-    const bool separates = options_.separator == DocumentSeparator::kBlankLine && complete && is_blank(line_);
+    const bool separates =
+        options_.separator == DocumentSeparator::kBlankLine && complete && !has_visible_character(line_);
     if (separates && !text.empty()) return true;
     if (separates) continue;
     text += line_;

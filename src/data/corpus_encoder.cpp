@@ -9,6 +9,7 @@
 
 #include "core/bounded_queue.h"
 #include "core/check.h"
+#include "core/threads.h"
 #include "core/utf8.h"
 #include "data/text_segments.h"
 
@@ -17,7 +18,6 @@ namespace {
 
 constexpr size_t kChunkBytes = size_t{1} << 18;
 constexpr size_t kChunksPerThread = 8;
-constexpr int kMostThreads = 256;
 
 struct Encoded {
   std::vector<int> tokens;
@@ -41,15 +41,19 @@ class Pipeline {
         options_(options),
         to_encode_(kChunksPerThread * static_cast<size_t>(threads)),
         in_order_(kChunksPerThread * static_cast<size_t>(threads)) {
-    threads_.emplace_back([this] { read(); });
-    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { encode(); });
+    try {
+      for (int i = 0; i < threads; ++i) {
+        threads_.push_back(start_thread(fmt::format("to encode text ({} of --threads {})", i + 1, threads),
+                                        [this] { encode(); }));
+      }
+      threads_.push_back(start_thread("to read text", [this] { read(); }));
+    } catch (...) {
+      end_threads();
+      throw;
+    }
   }
 
-  ~Pipeline() {
-    to_encode_.close();
-    in_order_.close();
-    for (std::thread& thread : threads_) thread.join();
-  }
+  ~Pipeline() { end_threads(); }
 
   EncodingTotals write(TokenFileWriter& writer, const std::function<void(uint64_t)>& progress) {
     EncodingTotals totals;
@@ -68,6 +72,12 @@ class Pipeline {
   }
 
  private:
+  void end_threads() {
+    to_encode_.close();
+    in_order_.close();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
   // A corpus error travels as the result of one more chunk, so that it arrives in order.
   void read() {
     try {
@@ -128,15 +138,16 @@ class Pipeline {
 }  // namespace
 
 void check_encoding_options(const EncodingOptions& options) {
-  if (options.threads < 0 || options.threads > kMostThreads) {
-    throw_user_error("{} threads: expected 0 (one per core) to {}", options.threads, kMostThreads);
+  if (!kEncodingThreads.contains(options.threads)) {
+    throw_user_error("{} threads: expected 0 (one per core) to {}", options.threads, kEncodingThreads.high);
   }
 }
 
 EncodingTotals encode_corpus(CorpusReader& corpus, const Tokenizer& tokenizer, const EncodingOptions& options,
                              TokenFileWriter& writer, const std::function<void(uint64_t)>& progress) {
   check_encoding_options(options);
-  const int cores = std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMostThreads);
+  const int cores =
+      static_cast<int>(std::clamp<int64_t>(std::thread::hardware_concurrency(), 1, kEncodingThreads.high));
   Pipeline pipeline(corpus, tokenizer, options, options.threads > 0 ? options.threads : cores);
   return pipeline.write(writer, progress);
 }

@@ -8,14 +8,17 @@
 #include <cstdint>
 #include <functional>
 
+#include "core/parse_number.h"
 #include "data/corpus.h"
 #include "data/token_file.h"
 #include "data/tokenizer.h"
 
 namespace rse {
 
+inline constexpr Range<int64_t> kEncodingThreads{0, 256};
+
 struct EncodingOptions {
-  int threads = 0;         // so many threads encode; 0: one per core; at most 256
+  int threads = 0;         // so many threads encode; 0: one per core; kEncodingThreads
   bool boundaries = true;  // every document starts with [CLS] and ends with [SEP]
 };
 

@@ -1,11 +1,6 @@
 #include "data/line_reader.h"
 
-#include <zstd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <string_view>
 
 #include "core/check.h"
 
@@ -15,61 +10,23 @@ namespace {
 constexpr size_t kBufferBytes = size_t{1} << 16;
 }
 
-struct LineReader::Decompressor {
-  Decompressor() : stream(ZSTD_createDStream()) { RSE_ASSERT(stream != nullptr, "out of memory"); }
-  ~Decompressor() { ZSTD_freeDStream(stream); }
-
-  ZSTD_DStream* stream;
-  std::string compressed;
-  ZSTD_inBuffer input = {nullptr, 0, 0};
-  bool inside_frame = false;
-};
-
-LineReader::LineReader(const std::filesystem::path& path, bool compressed)
-    : path_(path), file_(std::fopen(path.c_str(), "rb")) {
-  if (file_ == nullptr) throw_user_error("cannot open {}: {}", path.string(), std::strerror(errno));
-  if (compressed) decompressor_ = std::make_unique<Decompressor>();
-}
-
-LineReader::~LineReader() { std::fclose(file_); }
-
-size_t LineReader::read_file(void* out, size_t size) {
-  const size_t got = std::fread(out, 1, size, file_);
-  if (got < size && std::ferror(file_) != 0) {
-    throw_user_error("cannot read {}: {}", path_.string(), std::strerror(errno));
+std::string_view LineReader::head() {
+  RSE_ASSERT(line_number_ == 0, "head() after line {}", line_number_);
+  while (buffer_.size() < kHeadBytes) {
+    const size_t before = buffer_.size();
+    buffer_.resize(kHeadBytes);
+    buffer_.resize(before + source_.read(buffer_.data() + before, kHeadBytes - before));
+    if (buffer_.size() == before) break;
   }
-  bytes_read_ += got;
-  return got;
+  return buffer_;
 }
 
 // Replaces the spent buffer. Returns false at the end of the file.
 bool LineReader::refill() {
   position_ = 0;
   buffer_.resize(kBufferBytes);
-  if (decompressor_ == nullptr) {
-    buffer_.resize(read_file(buffer_.data(), buffer_.size()));
-    return !buffer_.empty();
-  }
-  Decompressor& d = *decompressor_;
-  ZSTD_outBuffer output = {buffer_.data(), buffer_.size(), 0};
-  while (output.pos == 0) {
-    if (d.input.pos == d.input.size) {
-      d.compressed.resize(kBufferBytes);
-      d.input = {d.compressed.data(), read_file(d.compressed.data(), d.compressed.size()), 0};
-      if (d.input.size == 0) {
-        if (d.inside_frame) throw_user_error("{}: zstd data ends too early", path_.string());
-        break;
-      }
-    }
-    const size_t left = ZSTD_decompressStream(d.stream, &output, &d.input);
-    if (ZSTD_isError(left) != 0) {
-      throw_user_error("{}: damaged zstd data near byte {}: {}", path_.string(), bytes_read_,
-                       ZSTD_getErrorName(left));
-    }
-    d.inside_frame = left != 0;
-  }
-  buffer_.resize(output.pos);
-  return output.pos > 0;
+  buffer_.resize(source_.read(buffer_.data(), buffer_.size()));
+  return !buffer_.empty();
 }
 
 bool LineReader::next(std::string& line, size_t limit) {

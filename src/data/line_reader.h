@@ -1,25 +1,25 @@
-// Reads a text file, plain or compressed with zstd, line by line as a stream.
+// Reads a text file, plain or compressed with zstd or gzip, line by line as a stream.
 //
-// Order of calls: LineReader -> next() until it returns false. Errors are UserErrors that name the file: it
-// is unreadable, or its zstd data are damaged or cut off.
+// Order of calls: LineReader -> [head()] -> next() until it returns false. Errors are those of ByteSource.
 #pragma once
 
 #include <cstdint>
-#include <cstdio>
 #include <filesystem>
-#include <memory>
 #include <string>
+#include <string_view>
+
+#include "data/byte_source.h"
 
 namespace rse {
 
 class LineReader {
  public:
-  // compressed: the file consists of zstd frames.
-  LineReader(const std::filesystem::path& path, bool compressed);
-  ~LineReader();
-  LineReader(const LineReader&) = delete;
-  LineReader& operator=(const LineReader&) = delete;
+  explicit LineReader(const std::filesystem::path& path) : source_(path) {}
 
+  // The first bytes of the text: at least kHeadBytes of them, or all where it has fewer. They stay to be read
+  // by next(). The view is valid up to the first call of next().
+  static constexpr size_t kHeadBytes = size_t{1} << 16;
+  std::string_view head();
   // Reads the next line without its line feed, or its next part: at most `limit` bytes (>= 1). Returns false
   // at the end of the file.
   bool next(std::string& line, size_t limit);
@@ -27,20 +27,14 @@ class LineReader {
   bool line_complete() const { return complete_; }
   // The number of the line that the last call read from, counted from 1.
   uint64_t line_number() const { return line_number_; }
-  // Bytes of the file read so far, before decompression.
-  uint64_t bytes_read() const { return bytes_read_; }
+  const ByteSource& source() const { return source_; }
 
  private:
-  struct Decompressor;
   bool refill();
-  size_t read_file(void* out, size_t size);
 
-  std::filesystem::path path_;
-  std::FILE* file_ = nullptr;
-  std::unique_ptr<Decompressor> decompressor_;  // absent for plain files
-  std::string buffer_;                          // text not yet handed out: [position_, size)
+  ByteSource source_;
+  std::string buffer_;  // text not yet handed out: [position_, size)
   size_t position_ = 0;
-  uint64_t bytes_read_ = 0;
   uint64_t line_number_ = 0;
   bool complete_ = true;
 };

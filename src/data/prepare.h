@@ -17,11 +17,12 @@ namespace rse {
 
 using Paths = std::vector<std::filesystem::path>;
 
-// Trains a tokenizer on the corpus and writes its model to `output`.
+// Trains a tokenizer on the corpus and writes its model to `output`, and beside it OUTPUT.manifest.json, which
+// lists the files of the corpus (data/manifest.h).
 void make_tokenizer(const Paths& inputs, const CorpusOptions& corpus, const TokenizerOptions& options,
                     const std::filesystem::path& output);
 
-// Encodes the corpus into the token file `output`.
+// Encodes the corpus into the token file `output`, with a manifest beside it as above.
 void make_token_file(const Paths& inputs, const CorpusOptions& corpus, const Tokenizer& tokenizer,
                      const EncodingOptions& options, const std::filesystem::path& output);
 
@@ -33,7 +34,8 @@ struct PrepareRequest {
   std::filesystem::path output;  // folder, made where it is missing
 };
 
-// Makes tokenizer.model (from `train`), train.bin, and valid.bin and test.bin where they have inputs.
+// Makes tokenizer.model (from `train`), train.bin, valid.bin and test.bin where they have inputs, and
+// manifest.json.
 void prepare(const PrepareRequest& request);
 
 // Describes a token file, one "key: value" per line. verify: also read all of it and compare the checksums.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/utf8.h"
+#include "data/visible_text.h"
 
 namespace rse {
 
@@ -11,7 +12,7 @@ size_t first_segment_bytes(std::string_view text) {
   const size_t line_feed = window.find('\n');
   if (line_feed != std::string_view::npos) return line_feed + 1;
   if (text.size() <= kLongestSegment) return text.size();
-  const size_t space = window.rfind(' ');
+  const size_t space = last_white_space(window);
   if (space != std::string_view::npos && space > 0) return space;  // the space belongs to the word after it
   return utf8_border_before(text, kLongestSegment);
 }

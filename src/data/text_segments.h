@@ -10,8 +10,8 @@
 
 namespace rse {
 
-// The bytes of the longest segment. Longer lines are cut after the last space within so many bytes, or
-// between two characters where there is no space.
+// The bytes of the longest segment. Longer lines are cut before the last white space within so many bytes, or
+// between two characters where there is none.
 inline constexpr size_t kLongestSegment = size_t{1} << 16;
 
 // Bytes from the start of `text` (not empty) to the end of its first segment, its line feed included.

@@ -84,6 +84,7 @@ class TokenFileWriter {
 
   uint64_t documents() const;
   uint64_t tokens() const;
+  uint64_t fingerprint() const;  // of the file (TokenFile::fingerprint), after complete()
 
  private:
   struct State;

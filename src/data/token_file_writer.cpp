@@ -75,6 +75,11 @@ TokenFileWriter::~TokenFileWriter() = default;
 uint64_t TokenFileWriter::documents() const { return state_->header.documents; }
 uint64_t TokenFileWriter::tokens() const { return state_->header.tokens; }
 
+uint64_t TokenFileWriter::fingerprint() const {
+  RSE_ASSERT(state_->complete, "fingerprint() before complete()");
+  return state_->header.header_checksum;
+}
+
 void TokenFileWriter::append(const std::vector<int>& tokens) {
   Header& header = state_->header;
   for (int token : tokens) {

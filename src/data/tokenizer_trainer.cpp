@@ -9,31 +9,30 @@
 #include "core/check.h"
 #include "core/logging.h"
 #include "core/random.h"
+#include "core/threads.h"
 #include "data/model_checksum.h"
 #include "data/text_segments.h"
+#include "data/training_lines.h"
 
 namespace rse {
 namespace {
 
-constexpr int64_t kSmallestVocabulary = 300;
-constexpr int64_t kLargestVocabulary = int64_t{1} << 20;
-constexpr int64_t kSmallestSample = int64_t{1} << 20;
-
 // SentencePiece adds up expected counts thread by thread, so that the model depends on their number;
 // therefore it is fixed.
-constexpr const char* kTrainerThreads = "8";
+constexpr int64_t kTrainerThreads = 8;
 
 void check_options(const TokenizerOptions& options) {
-  if (options.vocab_size < kSmallestVocabulary || options.vocab_size > kLargestVocabulary) {
-    throw_user_error("vocabulary of {} pieces: expected {} to {}", options.vocab_size, kSmallestVocabulary,
-                     kLargestVocabulary);
+  if (!kVocabularyRange.contains(options.vocab_size)) {
+    throw_user_error("vocabulary of {} pieces: expected {} to {}", options.vocab_size, kVocabularyRange.low,
+                     kVocabularyRange.high);
   }
-  if (options.sample_bytes < kSmallestSample) {
-    throw_user_error("tokenizer sample of {} bytes: expected at least {}", options.sample_bytes,
-                     kSmallestSample);
+  if (!kSampleRange.contains(options.sample_bytes)) {
+    throw_user_error("tokenizer sample of {} bytes: expected {} to {}", options.sample_bytes,
+                     kSampleRange.low, kSampleRange.high);
   }
-  if (!(options.character_coverage > 0 && options.character_coverage <= 1)) {
-    throw_user_error("character coverage {}: expected above 0, at most 1", options.character_coverage);
+  if (!kCoverageRange.contains(options.character_coverage)) {
+    throw_user_error("character coverage {}: expected {} to {}", options.character_coverage,
+                     kCoverageRange.low, kCoverageRange.high);
   }
 }
 
@@ -51,13 +50,15 @@ class LineIterator : public sentencepiece::SentenceIterator {
 };
 
 // The reason that SentencePiece gives, without its source location: "Internal: file.cc(12) [condition]
-// reason".
+// reason". Where it gives none, that is the condition which did not hold.
 std::string reason_of(const sentencepiece::util::Status& status) {
   std::string text = status.ToString();
-  const size_t bracket = text.rfind("] ");
-  if (bracket != std::string::npos) text.erase(0, bracket + 2);
   std::replace(text.begin(), text.end(), '\n', ' ');
-  return text;
+  const size_t open = text.find(" ["), close = text.rfind(']');
+  if (open == std::string::npos || close == std::string::npos || close < open) return text;
+  const std::string reason = text.substr(std::min(text.size(), close + 2));
+  if (reason.find_first_not_of(' ') != std::string::npos) return reason;
+  return fmt::format("SentencePiece expected {}", text.substr(open + 2, close - open - 2));
 }
 
 }  // namespace
@@ -105,9 +106,19 @@ LineSample sample_lines(CorpusReader& corpus, const TokenizerOptions& options,
 std::string train_tokenizer(LineSample sample, const TokenizerOptions& options) {
   check_options(options);
   const size_t bytes = sample.bytes();
-  const std::vector<std::string> lines = sample.take();
-  spdlog::info("training a tokenizer of {} pieces on {} of {} lines, {}", options.vocab_size, lines.size(),
+  std::vector<std::string> sampled = sample.take();
+  spdlog::info("training a tokenizer of {} pieces on {} of {} lines, {}", options.vocab_size, sampled.size(),
                sample.lines_seen(), format_bytes(static_cast<double>(bytes)));
+  const TrainingLines training = training_lines(std::move(sampled), options.seed);
+  if (training.reserved > 0) {
+    spdlog::warn("{} of these lines hold U+2585, which SentencePiece reserves: it was read as a space",
+                 training.reserved);
+  }
+  const std::vector<std::string>& lines = training.lines;
+  if (lines.empty()) {
+    throw_user_error("cannot train a tokenizer on {} lines: they hold no visible character besides U+2585",
+                     sample.lines_seen());
+  }
   const std::unordered_map<std::string, std::string> arguments = {
       {"model_type", "unigram"},
       {"vocab_size", std::to_string(options.vocab_size)},
@@ -121,9 +132,10 @@ std::string train_tokenizer(LineSample sample, const TokenizerOptions& options) 
       {"eos_id", "-1"},
       {"control_symbols", "[CLS],[SEP],[MASK]"},  // these get the free ids 1, 2 and 3
       {"max_sentence_length", std::to_string(kLongestSegment + 1)},
-      {"num_threads", kTrainerThreads},
+      {"num_threads", std::to_string(kTrainerThreads)},
       {"minloglevel", "3"},
   };
+  require_threads(kTrainerThreads, "to train a tokenizer");
   LineIterator iterator(lines);
   std::string model;
   const auto status = sentencepiece::SentencePieceTrainer::Train(arguments, &iterator, &model);

@@ -13,17 +13,24 @@
 #include <utility>
 #include <vector>
 
+#include "core/parse_number.h"
 #include "data/corpus.h"
 
 namespace rse {
+
+inline constexpr Range<int64_t> kVocabularyRange{300, int64_t{1} << 20};
+// SentencePiece dies on 2^31 characters, and takes no coverage below 0.98.
+inline constexpr Range<int64_t> kSampleRange{int64_t{1} << 20, int64_t{2047} << 20};
+inline constexpr Range<double> kCoverageRange{0.98, 1.0};
 
 struct TokenizerOptions {
   int64_t vocab_size = 8192;  // pieces, the 5 special and 256 byte pieces included
   // Bytes of text that SentencePiece sees. Beyond some megabytes the pieces hardly change, while time and
   // memory (about 25 times this) grow with it.
-  int64_t sample_bytes = int64_t{16} << 20;  // at least 1 MiB
-  double character_coverage = 0.9995;  // share of characters that get a piece; bytes stand in for the rest
-  uint64_t seed = 1;                   // of the sample
+  int64_t sample_bytes = int64_t{16} << 20;  // 1 to 2,047 MiB
+  // Share of characters that get a piece, 0.98 to 1; bytes stand in for the rest.
+  double character_coverage = 0.9995;
+  uint64_t seed = 1;  // of the sample
 };
 
 // A uniform sample, without replacement, of lines that together have at most `bytes` bytes. Each line draws a

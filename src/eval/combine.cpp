@@ -179,6 +179,7 @@ EvaluationMeta meta_of(const std::vector<Folder>& folders) {
   for (const Folder& folder : folders) {
     const EvaluationMeta& its = folder.evaluation.meta;
     runs.push_back(its.run);
+    meta.overlap = join(meta.overlap, its.overlap);
     if (std::find(devices.begin(), devices.end(), its.device) == devices.end()) devices.push_back(its.device);
     meta.decay.insert(meta.decay.end(), its.decay.begin(), its.decay.end());
   }

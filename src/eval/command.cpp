@@ -3,7 +3,10 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
+#include <cstdio>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -15,6 +18,8 @@
 #include "core/hash.h"
 #include "core/logging.h"
 #include "eval/combine.h"
+#include "eval/data_overlap.h"
+#include "eval/evaluation_folder.h"
 #include "eval/output.h"
 #include "run/arm_report.h"
 #include "run/device.h"
@@ -178,21 +183,42 @@ void log_header(const TrainedRun& run, const TokenFile& file, const EvalPlan& pl
   spdlog::info("{}, {}", describe_device(forward.device, plan.train).name, forward.bf16 ? "bf16" : "float32");
 }
 
+void log_overlap(const DataOverlap& overlap) {
+  spdlog::info("{}", overlap_in_words(overlap));
+  for (const std::string& warning : overlap_warnings(overlap)) spdlog::warn("{}", warning);
+}
+
+// Writes `text` on standard output. Returns 0, or the system's error number where it cannot be written, which is
+// no reason to lose results.
+int write_output(const std::string& text) {
+  const bool written =
+      std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
+  return written ? 0 : errno;
+}
+
 // Prints the summary, makes the folder, draws the report.
 int publish(const EvalCommand& command, const SavedEvaluation& evaluation, const EvaluationFolder& output,
             const std::vector<fs::path>& runs) {
-  const Analysis analysis =
+  Analysis analysis =
       analyze(evaluation.places, evaluation.replicas, evaluation.trained_length, evaluation.unigram_entropy);
-  fmt::print("{}\n", terminal_summary(analysis));
-  std::fflush(stdout);
-  const fs::path folder = output.make([&](const fs::path& temporary) {
+  analysis.warnings = overlap_warnings(evaluation.meta.overlap);
+  const int output_error = write_output(terminal_summary(analysis) + "\n");
+  const EvaluationFolder::Made made = output.make([&](const fs::path& temporary) {
     write_results(temporary, result_rows(evaluation.places, evaluation.replicas, evaluation.trained_length));
     if (command.save_targets) write_targets(temporary, evaluation.places, evaluation.replicas);
-    write_evaluation(temporary / "evaluation.json", analysis, evaluation.meta);
+    write_evaluation(temporary / "evaluation.json", analysis, evaluation.meta);  // last: it says "complete"
   });
-  spdlog::info("evaluation: {}", folder.string());
-  if (command.report) spdlog::info("report: {}", draw_report(folder, runs).string());
-  return kExitOk;
+  if (!made.as_wanted) {
+    spdlog::error("--output: '{}' was made by another process meanwhile: the results are complete in {}",
+                  command.output, made.folder.string());
+  }
+  spdlog::info("evaluation: {}", made.folder.string());
+  if (command.report) spdlog::info("report: {}", draw_report(made.folder, runs).string());
+  if (output_error != 0) {
+    throw_user_error("cannot write standard output: {}; the results are complete in {}",
+                     std::strerror(output_error), made.folder.string());
+  }
+  return made.as_wanted ? kExitOk : kExitFailure;
 }
 
 int combine(const EvalCommand& command) {
@@ -202,6 +228,7 @@ int combine(const EvalCommand& command) {
   }
   if (command.output.empty()) throw_user_error("--output: '': --combine expects a folder to make");
   const EvaluationFolder output("", command.output);
+  output.take_care_of_leftovers();
   const SavedEvaluation combined = combine_evaluations({command.combine.begin(), command.combine.end()});
   std::vector<fs::path> runs;
   for (const fs::path run : combined.runs) {
@@ -229,12 +256,17 @@ int run_eval_command(const EvalCommand& command) {
   configure_torch(plan.train);
   const ForwardSettings forward{command.batch_tokens, resolve_device(plan.train.device, "--device"),
                                 plan.train.precision == Precision::kBf16};
+  output.take_care_of_leftovers();
   file.verify();
   const LengthProtocol protocol(file, plan.protocol);
   log_header(run, file, plan, protocol, forward);
 
+  const DataOverlap overlap = find_overlap(run, file, protocol.places().documents);
+  log_overlap(overlap);
+
   Measured measured = measure(run, plan, protocol, forward);
   EvaluationMeta meta = describe(command, run, file, plan, protocol, forward, measured);
+  meta.overlap = overlap;
   return publish(command,
                  {protocol.places(),
                   std::move(measured.replicas),

@@ -1,12 +1,9 @@
 #include "eval/output.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "core/atomic_folder.h"
 #include "core/check.h"
 #include "core/file.h"
 #include "formats/safetensors.h"
@@ -60,15 +57,6 @@ nlohmann::ordered_json to_json(const ResultRow& row) {
 
 torch::Tensor integers(const std::vector<int64_t>& values) { return torch::tensor(values, torch::kInt64); }
 
-// The nearest folder above `path` that exists.
-fs::path existing_parent(fs::path path) {
-  std::error_code ignored;
-  do {
-    path = path.parent_path();
-  } while (!fs::exists(path, ignored) && path != path.parent_path());
-  return path;
-}
-
 }  // namespace
 
 std::vector<ResultRow> result_rows(const TargetPlaces& places, const std::vector<ReplicaLosses>& replicas,
@@ -115,40 +103,6 @@ void write_targets(const fs::path& folder, const TargetPlaces& places,
     tensors.emplace_back(fmt::format("nll.{}.seed{}", replica.arm, replica.seed), torch::stack(settings));
   }
   write_safetensors(folder / "targets.safetensors", tensors);
-}
-
-EvaluationFolder::EvaluationFolder(fs::path run_folder, const std::string& wanted)
-    : run_folder_(std::move(run_folder)) {
-  if (!wanted.empty()) {
-    wanted_ = fs::absolute(wanted).lexically_normal();
-    if (!wanted_.has_filename()) wanted_ = wanted_.parent_path();
-  }
-  std::error_code ignored;
-  const fs::path folder = target();
-  if (fs::exists(folder, ignored)) {
-    throw_user_error("--output: '{}' is there already: expected a new folder", wanted);
-  }
-  const fs::path parent = existing_parent(folder);
-  if (!fs::is_directory(parent, ignored) || ::access(parent.c_str(), W_OK) != 0) {
-    throw_user_error("--output: '{}': cannot be made: {} is not a folder that may be written to",
-                     folder.string(), parent.string());
-  }
-}
-
-fs::path EvaluationFolder::target() const {
-  if (!wanted_.empty()) return wanted_;
-  for (int64_t n = 1;; ++n) {
-    fs::path free = run_folder_ / fmt::format("evaluation-{}", n);
-    if (!fs::exists(free)) return free;
-  }
-}
-
-fs::path EvaluationFolder::make(const std::function<void(const fs::path&)>& write) const {
-  const fs::path folder = target();
-  const fs::path temporary =
-      folder.parent_path() / fmt::format(".{}.{}.tmp", folder.filename().string(), ::getpid());
-  make_folder_atomically(folder, temporary, write);
-  return folder;
 }
 
 }  // namespace rse

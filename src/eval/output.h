@@ -1,4 +1,4 @@
-// The files of an evaluation, in a folder that appears complete or not at all.
+// The files of an evaluation. Its folder is made by eval/evaluation_folder.h.
 //
 //   results.jsonl, results.csv   one row per (arm, seed, length, full attention or control, document)
 //   targets.safetensors          every loss, where asked for
@@ -8,7 +8,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -38,20 +37,5 @@ void write_results(const std::filesystem::path& folder, const std::vector<Result
 // each replica nll.ARM.seedS float32 [settings, targets].
 void write_targets(const std::filesystem::path& folder, const TargetPlaces& places,
                    const std::vector<ReplicaLosses>& replicas);
-
-// Where the folder will be.
-class EvaluationFolder {
- public:
-  // wanted: a folder that does not exist; empty: run_folder/evaluation-N with the first free N when it is
-  // made. UserError where it exists or could not be made.
-  EvaluationFolder(std::filesystem::path run_folder, const std::string& wanted);
-  // Calls write(temporary folder), then renames; if write throws, nothing stays. Returns the folder.
-  std::filesystem::path make(const std::function<void(const std::filesystem::path&)>& write) const;
-
- private:
-  std::filesystem::path target() const;
-
-  std::filesystem::path run_folder_, wanted_;
-};
 
 }  // namespace rse

@@ -2,10 +2,15 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
+#include <cmath>
 #include <cstring>
+#include <optional>
+#include <string_view>
 
 #include "core/check.h"
 
@@ -49,6 +54,38 @@ void put_bytes(std::string& out, int field, const std::string& value) {
 
 double wall_time() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+constexpr std::string_view kNameBegin = "events.out.tfevents.";
+constexpr size_t kSecondsDigits =
+    10;  // enough until the year 2286, and names of equal length sort as numbers
+
+// The microseconds that a name of the form kNameBegin SECONDS.FRACTION... says; none for other names. A name
+// without a fraction counts as the end of its second, because it sorts among those with one.
+std::optional<int64_t> time_in_name(const std::string& name) {
+  if (!name.starts_with(kNameBegin)) return std::nullopt;
+  const std::string_view digits = std::string_view(name).substr(kNameBegin.size());
+  const auto number = [&](size_t begin, size_t count) -> std::optional<int64_t> {
+    const std::string_view part = digits.substr(std::min(begin, digits.size()), count);
+    int64_t value = 0;
+    const auto [stop, error] = std::from_chars(part.data(), part.data() + part.size(), value);
+    const bool whole = error == std::errc() && part.size() == count && stop == part.data() + count;
+    return whole ? std::optional(value) : std::nullopt;
+  };
+  const auto seconds = number(0, kSecondsDigits), fraction = number(kSecondsDigits + 1, 6);
+  if (!seconds || *seconds < 0) return std::nullopt;
+  return *seconds * 1'000'000 + (fraction && *fraction >= 0 ? *fraction : 999'999);
+}
+
+// The time that the name of a new event file in `folder` says, in microseconds: now, or just after the newest file
+// there where the clock was set back.
+int64_t time_for_name(const std::filesystem::path& folder) {
+  int64_t time = std::llround(wall_time() * 1e6);
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const auto other = time_in_name(entry.path().filename().string());
+    if (other) time = std::max(time, *other + 1);
+  }
+  return time;
 }
 
 // The fields of Event: wall_time = 1, step = 2, file_version = 3, summary = 5, session_log = 7.
@@ -95,7 +132,9 @@ EventFile::EventFile(const std::filesystem::path& folder, int64_t first_step) {
   std::filesystem::create_directories(folder, error);
   if (error) throw_user_error("cannot create {}: {}", folder.string(), error.message());
   const bool goes_on = !std::filesystem::is_empty(folder);
-  path_ = folder / fmt::format("events.out.tfevents.{:.6f}.rse.{}", wall_time(), ::getpid());
+  const int64_t time = time_for_name(folder);
+  path_ = folder / fmt::format("{}{:0{}}.{:06}.rse.{}", kNameBegin, time / 1'000'000, kSecondsDigits,
+                               time % 1'000'000, ::getpid());
   file_ = std::fopen(path_.c_str(), "ab");
   if (file_ == nullptr) throw_user_error("cannot write {}: {}", path_.string(), std::strerror(errno));
   std::string event = event_header();

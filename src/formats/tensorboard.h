@@ -2,7 +2,8 @@
 // masked CRC32C of the data) around Event protocol buffers.
 //
 // Order of calls: EventFile(folder, first_step) -> scalar() -> flush(). TensorBoard shows a folder as one run
-// and reads its files in the order of their names, which is that of their making. The formats are in
+// and reads its files in the order of their names, which is that of their making, also where the clock was
+// set back between two of them. The formats are in
 // tensorflow/core/lib/io/record_writer.h and tensorflow/core/util/event.proto, summary.proto.
 #pragma once
 

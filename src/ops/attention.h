@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#pragma GCC visibility push(default)  // librse_ops.so exports these functions (exports.map)
 namespace rse {
 
 // What a stick starts with (section 1): 1 per side, or an equal share of what the query's own key left.
@@ -31,12 +32,12 @@ enum class Backend { kAuto, kReference, kPortable, kHopper };
 
 struct AttentionOptions {
   bool causal = false;
-  int64_t window = 0;  // 0: none; w > 0: only keys with |i - j| < w take part
+  int64_t window = 0;  // 0: none; w > 0: only keys with |i - j| < w take part, however large w is
   Mass mass = Mass::kPerSide;
   bool self_key = true;
   Remainder remainder = Remainder::kDrop;
   double rotary_base = 10000.0;  // 0: no rotation
-  std::optional<double> scale;   // default 1 / sqrt(head_dim)
+  std::optional<double> scale;   // default 1 / sqrt(head_dim); from -1e30 to 1e30
   double skip_below = 1e-7;      // 0: every pair is computed
   bool deterministic = false;
   Backend backend = Backend::kAuto;
@@ -50,12 +51,13 @@ struct AttentionResult {
 
 // query, key, value: [batch, seq, heads, head_dim], or with cu_seqlens [total, heads, head_dim]; unit stride
 // in head_dim, otherwise any; float32, bfloat16, float16, and float64 on the CPU; head_dim a multiple of 8
-// from 8 to 128. decay: lambda >= 0, [heads], float32 (float64 with float64 inputs). cu_seqlens: int32
-// [documents + 1] on the inputs' device, from 0 to total, never decreasing. max_seqlen: the longest document,
-// or 0 for unknown. borders: a host copy of cu_seqlens, which then is not read back from the device (on CUDA
-// that waits for the stream, once per call and once per backward); empty: it is read. Throws UserError naming
-// the argument, its value and what was expected. The one thing not checked is the range of decay's values on
-// CUDA, which would wait for the stream: a negative or non-finite decay is the caller's error there.
+// from 8 to 128; batch, seq or total, and heads below 2^31 - 128. decay: lambda >= 0, [heads], float32
+// (float64 with float64 inputs); above 1e30 it counts as 1e30. cu_seqlens: int32 [documents + 1] on the
+// inputs' device, from 0 to total, never decreasing. max_seqlen: the longest document, or 0 for unknown.
+// borders: a host copy of cu_seqlens, which then is not read back from the device (on CUDA that waits for the
+// stream, once per call and once per backward); empty: it is read. Throws UserError naming the argument, its
+// value and what was expected. On CUDA nothing is checked that would wait for the stream: that decay's values
+// are finite and not negative, and that borders are those of cu_seqlens, is up to the caller.
 AttentionResult attention(const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& value,
                           const torch::Tensor& decay, const std::optional<torch::Tensor>& cu_seqlens,
                           int64_t max_seqlen, const AttentionOptions& options,
@@ -85,3 +87,4 @@ const char* to_string(Remainder remainder);
 const char* to_string(Backend backend);
 
 }  // namespace rse
+#pragma GCC visibility pop

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <sstream>
 
 #include "core/check.h"
 
@@ -11,16 +10,28 @@ namespace {
 
 using torch::Tensor;
 
-template <typename T>
-std::string text(const T& value) {
-  std::ostringstream stream;
-  stream << value;
-  return stream.str();
+// Text of what messages show. It is put together without streams: in a process that brings another C++
+// runtime, as Python with LibTorch does, a stream can find that runtime's facets and crash (exports.map).
+std::string text(const c10::SymInt& size) {
+  const std::optional<int64_t> number = size.maybe_as_int();
+  return number ? fmt::format("{}", *number) : size.toSymNodeImplUnowned()->str();
 }
+
+std::string text(c10::SymIntArrayRef sizes) {
+  std::string list;
+  for (const c10::SymInt& size : sizes) list += (list.empty() ? "" : ", ") + text(size);
+  return "[" + list + "]";
+}
+
+const char* text(torch::ScalarType dtype) { return torch::toString(dtype); }
 
 bool same_sizes(const Tensor& a, const Tensor& b) {
   const auto sizes_a = a.sym_sizes(), sizes_b = b.sym_sizes();
   return sizes_a.size() == sizes_b.size() && std::equal(sizes_a.begin(), sizes_a.end(), sizes_b.begin());
+}
+
+void check_given(const char* caller, const char* name, const Tensor& x) {
+  if (!x.defined()) throw_user_error("{}: {} is None, expected a tensor", caller, name);
 }
 
 void check_query(const Tensor& query, bool packed) {
@@ -62,7 +73,7 @@ void check_layout(const char* name, const Tensor& x, const Tensor& query) {
                      query.device().str());
   }
   if (x.layout() != torch::kStrided) {
-    throw_user_error("attention: {} has layout {}, expected a strided tensor", name, text(x.layout()));
+    throw_user_error("attention: {} is sparse or of another layout, expected a strided tensor", name);
   }
 }
 
@@ -110,8 +121,9 @@ void check_options(int64_t max_seqlen, const AttentionOptions& options) {
     throw_user_error("attention: rotary_base is {}, expected 0 (no rotation) or a finite number above 1",
                      base);
   }
-  if (options.scale && !std::isfinite(*options.scale)) {
-    throw_user_error("attention: scale is {}, expected a finite number", *options.scale);
+  if (options.scale && !(std::abs(*options.scale) <= kMostScale)) {
+    throw_user_error("attention: scale is {}, expected a finite number from -{} to {}", *options.scale,
+                     kMostScale, kMostScale);
   }
   if (!(options.skip_below >= 0 && options.skip_below < 1)) {
     throw_user_error("attention: skip_below is {}, expected a number from 0 to below 1", options.skip_below);
@@ -134,22 +146,53 @@ std::vector<int64_t> read_borders(const Tensor& cu_seqlens) {
   return {values, values + host.numel()};
 }
 
+// The documents' borders. `given` is the caller's host copy, or empty.
+std::vector<int64_t> borders_of(const AttentionInputs& inputs, const std::vector<int64_t>& given,
+                                int64_t seq) {
+  const std::optional<Tensor>& cu_seqlens = inputs.cu_seqlens;
+  const int64_t expected = cu_seqlens ? cu_seqlens->numel() : 0;
+  if (!given.empty() && static_cast<int64_t>(given.size()) != expected) {
+    throw_user_error("attention: borders has {} entries, expected the {} of cu_seqlens", given.size(),
+                     expected);
+  }
+  if (!cu_seqlens) return {0, seq};
+  if (!given.empty() && !cu_seqlens->is_cpu()) return given;
+  std::vector<int64_t> borders = read_borders(*cu_seqlens);
+  for (size_t n = 0; n < given.size(); ++n) {
+    if (given[n] != borders[n])
+      throw_user_error("attention: borders[{}] is {}, expected cu_seqlens' {}", n, given[n], borders[n]);
+  }
+  return borders;
+}
+
+// Positions and extents are int32, and the CUDA kernels count heads and batch rows in int32.
+void check_sizes(const Tensor& query) {
+  const auto check = [&](const char* name, int64_t dim) {
+    if (query.size(dim) > kMostTokens)
+      throw_user_error("attention: query has {} {}, expected at most {}", query.size(dim), name, kMostTokens);
+  };
+  if (query.dim() == 4) check("batch rows", 0);
+  check("tokens", query.dim() - 3);
+  check("heads", query.dim() - 2);
+}
+
 void check_borders(const std::vector<int64_t>& borders, int64_t total, int64_t max_seqlen) {
   if (borders.front() != 0) {
     throw_user_error("attention: cu_seqlens[0] is {}, expected 0", borders.front());
   }
-  int64_t longest = 0;
   for (size_t document = 0; document + 1 < borders.size(); ++document) {
-    const int64_t length = borders[document + 1] - borders[document];
-    if (length < 0) {
+    if (borders[document + 1] < borders[document]) {
       throw_user_error("attention: cu_seqlens[{}] is {}, expected at least cu_seqlens[{}] = {}", document + 1,
                        borders[document + 1], document, borders[document]);
     }
-    longest = std::max(longest, length);
   }
   if (borders.back() != total) {
     throw_user_error("attention: cu_seqlens ends at {}, expected the number of tokens, {}", borders.back(),
                      total);
+  }
+  int64_t longest = 0;  // now that all borders lie between 0 and total, their differences cannot overflow
+  for (size_t document = 0; document + 1 < borders.size(); ++document) {
+    longest = std::max(longest, borders[document + 1] - borders[document]);
   }
   if (max_seqlen != 0 && max_seqlen < longest) {
     throw_user_error(
@@ -158,9 +201,77 @@ void check_borders(const std::vector<int64_t>& borders, int64_t total, int64_t m
   }
 }
 
+using SymSizes = std::vector<c10::SymInt>;
+
+void check_saved(const char* name, const Tensor& x, const SymSizes& sizes, torch::ScalarType dtype,
+                 const torch::Device& device) {
+  check_given("attention_backward", name, x);
+  if (x.sym_sizes() != c10::SymIntArrayRef(sizes)) {
+    throw_user_error("attention_backward: {} has shape {}, expected {}", name, text(x.sym_sizes()),
+                     text(sizes));
+  }
+  if (x.scalar_type() != dtype) {
+    throw_user_error("attention_backward: {} has dtype {}, expected {}", name, text(x.scalar_type()),
+                     text(dtype));
+  }
+  if (x.device() != device || x.layout() != torch::kStrided) {
+    throw_user_error("attention_backward: {} is on {}, expected a strided tensor on query's device {}", name,
+                     x.device().str(), device.str());
+  }
+}
+
 }  // namespace
 
+void check_tensors_given(const AttentionInputs& inputs) {
+  check_given("attention", "query", inputs.query);
+  check_given("attention", "key", inputs.key);
+  check_given("attention", "value", inputs.value);
+  check_given("attention", "decay", inputs.decay);
+  if (inputs.cu_seqlens) check_given("attention", "cu_seqlens", *inputs.cu_seqlens);
+}
+
+void check_backward_arguments(const BackwardInputs& saved, const AttentionInputs& inputs,
+                              const AttentionOptions& options) {
+  const Tensor& query = inputs.query;
+  const auto size = [&](int64_t dim) { return query.sym_size(dim); };
+  const c10::SymInt sides = options.causal ? 1 : 2;
+  const bool packed = inputs.cu_seqlens.has_value();
+  const SymSizes out = query.sym_sizes().vec();
+  const SymSizes extent =
+      packed ? SymSizes{1, size(1), size(0), sides} : SymSizes{size(0), size(2), size(1), sides};
+  const SymSizes rem = packed ? SymSizes{size(0), size(1), sides} : extent;
+  const auto dtype = query.scalar_type(), rem_dtype = inputs.decay.scalar_type();
+  check_saved("grad_out", saved.grad_out, out, dtype, query.device());
+  if (saved.grad_rem) check_saved("grad_rem", *saved.grad_rem, rem, rem_dtype, query.device());
+  check_saved("out", saved.out, out, dtype, query.device());
+  check_saved("rem", saved.rem, rem, rem_dtype, query.device());
+  check_saved("extent", saved.extent, extent, torch::kInt32, query.device());
+  check_given("attention_backward", "saved", saved.saved);
+  check_saved("saved", saved.saved, {saved.saved.sym_numel()}, torch::kFloat32, query.device());
+}
+
+void check_extent(const Tensor& extent, const AttentionProblem& problem) {
+  const Tensor contiguous = extent.contiguous();
+  const int32_t* value = contiguous.const_data_ptr<int32_t>();
+  const int64_t window = problem.options.window, sides = problem.sides();
+  const auto most = [&](int64_t keys) { return window > 0 ? std::min(keys, window - 1) : keys; };
+  for (int64_t head = 0; head < problem.batch() * problem.heads(); ++head) {
+    for (size_t n = 0; n + 1 < problem.borders.size(); ++n) {
+      const int64_t begin = problem.borders[n], end = problem.borders[n + 1];
+      for (int64_t token = begin; token < end; ++token, value += sides) {
+        if (value[0] >= 0 && value[0] <= most(token - begin) &&
+            (sides == 1 || (value[1] >= 0 && value[1] <= most(end - 1 - token))))
+          continue;
+        throw_user_error(
+            "attention_backward: extent at token {} is {}, expected at most the number of keys on the side",
+            token, value[0] < 0 || value[0] > most(token - begin) ? value[0] : value[1]);
+      }
+    }
+  }
+}
+
 void check_arguments(const AttentionInputs& inputs, int64_t max_seqlen, const AttentionOptions& options) {
+  check_tensors_given(inputs);
   check_query(inputs.query, inputs.cu_seqlens.has_value());
   check_like_query("key", inputs.key, inputs.query);
   check_like_query("value", inputs.value, inputs.query);
@@ -182,6 +293,7 @@ void check_arguments(const AttentionInputs& inputs, int64_t max_seqlen, const At
 AttentionProblem make_problem(const AttentionInputs& inputs, const std::vector<int64_t>& borders,
                               int64_t max_seqlen, const AttentionOptions& options) {
   check_arguments(inputs, max_seqlen, options);
+  check_sizes(inputs.query);
   if (inputs.decay.is_cpu()) check_decay_values(inputs.decay);
 
   AttentionProblem problem;
@@ -194,16 +306,9 @@ AttentionProblem make_problem(const AttentionInputs& inputs, const std::vector<i
   if (problem.packed) problem.cu_seqlens = inputs.cu_seqlens->contiguous();
   problem.options = options;
   problem.scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(problem.head_dim())));
-  if (!problem.packed) {
-    problem.borders = {0, problem.seq()};
-  } else if (borders.empty()) {
-    problem.borders = read_borders(*inputs.cu_seqlens);
-  } else if (static_cast<int64_t>(borders.size()) == inputs.cu_seqlens->numel()) {
-    problem.borders = borders;
-  } else {
-    throw_user_error("attention: borders has {} entries, expected the {} of cu_seqlens", borders.size(),
-                     inputs.cu_seqlens->numel());
-  }
+  // No key is farther than the sequence is long, and sums with a larger window could overflow.
+  problem.options.window = std::min(options.window, problem.seq());
+  problem.borders = borders_of(inputs, borders, problem.seq());
   check_borders(problem.borders, problem.seq(), max_seqlen);
   return problem;
 }

@@ -1,5 +1,6 @@
 // A checked attention call in the one shape that every backend takes, and the backends' entry points.
 //
+// Invariants: options.window is at most seq.
 // Order of calls: make_problem() (all argument checks) -> forward_* -> (autograd) -> backward_*.
 #pragma once
 
@@ -11,6 +12,9 @@
 #include <vector>
 
 #include "ops/attention.h"
+
+// Marks what the layers above call beside attention.h; librse_ops.so exports it (exports.map).
+#define RSE_OPS_EXPORT [[gnu::visibility("default")]]
 
 namespace rse::ops {
 
@@ -79,8 +83,8 @@ Gradients backward_cuda(const AttentionProblem& problem, const ForwardResult& sa
                         const torch::Tensor& grad_out, const torch::Tensor& grad_rem);
 // Null where forward_cuda takes such inputs with `backend` (kPortable or kHopper); otherwise a sentence that
 // says what it takes.
-const char* why_not_kernels(Backend backend, const torch::Device& device, torch::ScalarType dtype,
-                            int64_t head_dim);
+RSE_OPS_EXPORT const char* why_not_kernels(Backend backend, const torch::Device& device,
+                                           torch::ScalarType dtype, int64_t head_dim);
 // ForwardResult::saved for problem.options.backend, with undefined values.
 torch::Tensor empty_saved(const AttentionProblem& problem, bool save);
 
@@ -88,13 +92,14 @@ torch::Tensor empty_saved(const AttentionProblem& problem, bool save);
 // rounded to `dtype`. They are cached per (base, head_dim, dtype, device) and grow to the longest sequence
 // seen.
 // The angle is that of src/ops/README.md section 1.
-std::pair<torch::Tensor, torch::Tensor> rotary_tables(int64_t positions, int64_t head_dim, double base,
-                                                      torch::ScalarType dtype, const torch::Device& device);
+RSE_OPS_EXPORT std::pair<torch::Tensor, torch::Tensor> rotary_tables(int64_t positions, int64_t head_dim,
+                                                                     double base, torch::ScalarType dtype,
+                                                                     const torch::Device& device);
 
 // x [batch, seq, heads, head_dim] rotated ("rotate half" pairs d, d + head_dim/2) by each position inside its
 // document; inverse = true rotates back (the gradient). Computed in float32, or float64 for float64, and
 // returned in `x`'s dtype. Differentiable.
-torch::Tensor apply_rotary(const torch::Tensor& x, const std::vector<int64_t>& borders, double base,
-                           bool inverse = false);
+RSE_OPS_EXPORT torch::Tensor apply_rotary(const torch::Tensor& x, const std::vector<int64_t>& borders,
+                                          double base, bool inverse = false);
 
 }  // namespace rse::ops

@@ -3,6 +3,7 @@
 #include <torch/library.h>
 
 #include "core/check.h"
+#include "ops/attention_checks.h"
 #include "ops/backend.h"
 #include "ops/operator_call.h"
 
@@ -80,6 +81,7 @@ struct AutogradKernels {
   // backend and `save` are settled here.
   static ForwardTensors forward(const Tensor& query, const Tensor& key, const Tensor& value,
                                 const Tensor& decay, const OperatorCall& call, bool save) {
+    check_tensors_given({query, key, value, decay, call.cu_seqlens});  // Function::apply names no argument
     OperatorCall resolved = call;
     resolved.options.backend = resolve_backend(call.options.backend, query, call.cu_seqlens);
     const bool wanted = torch::GradMode::is_enabled() && (query.requires_grad() || key.requires_grad() ||
@@ -90,6 +92,9 @@ struct AutogradKernels {
 
   static BackwardTensors backward(const BackwardInputs& saved, const Tensor& query, const Tensor& key,
                                   const Tensor& value, const Tensor& decay, const OperatorCall& call) {
+    const AttentionInputs inputs{query, key, value, decay, call.cu_seqlens};
+    check_arguments(inputs, call.max_seqlen, call.options);
+    check_backward_arguments(saved, inputs, call.options);
     const variable_list grad =
         BackwardOnce::apply(saved.grad_out, saved.grad_rem, query, key, value, decay, saved, call);
     return {grad[0], grad[1], grad[2], grad[3]};

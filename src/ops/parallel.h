@@ -8,7 +8,7 @@ namespace rse {
 
 // at::parallel_for. It has a source file of its own because that template runs on one thread, silently,
 // unless its user is compiled with -fopenmp, and the precompiled header is not.
-void parallel_for(int64_t begin, int64_t end, int64_t grain,
-                  const std::function<void(int64_t, int64_t)>& body);
+[[gnu::visibility("default")]] void parallel_for(int64_t begin, int64_t end, int64_t grain,
+                                                 const std::function<void(int64_t, int64_t)>& body);
 
 }  // namespace rse

@@ -9,7 +9,7 @@ namespace {
 
 using torch::Tensor;
 
-// The number of pairs in one tensor; about four such tensors live at once. It is small enough for a CPU's
+// The number of pairs in one tensor; about five such tensors live at once. It is small enough for a CPU's
 // cache and large enough to fill a GPU.
 constexpr int64_t kPairsCpu = int64_t{1} << 19;
 constexpr int64_t kPairsCuda = int64_t{1} << 25;
@@ -50,6 +50,7 @@ std::vector<Chunk> split_into_chunks(const SideInput& in) {
 struct BrokenSticks {
   Tensor distance;  // j - i, [rows, keys]
   Tensor beta;      // [S, rows, keys]; 0 for keys that take no part
+  Tensor rest;      // [S, rows, keys]: 1 - beta; undefined unless asked for
   Tensor stick;     // [S, rows, keys]: product of (1 - beta) over all keys up to and with this one
 };
 
@@ -67,7 +68,7 @@ void mask_negated_logits(const SideInput& in, const Chunk& chunk, const Tensor& 
   }
 }
 
-BrokenSticks break_sticks(const SideInput& in, const Chunk& chunk) {
+BrokenSticks break_sticks(const SideInput& in, const Chunk& chunk, bool with_rest) {
   const auto options = in.query.options();
   const Tensor distance = torch::arange(chunk.key, chunk.key + chunk.keys, options).unsqueeze(0) -
                           torch::arange(chunk.row, chunk.row + chunk.rows, options).unsqueeze(1);
@@ -76,8 +77,9 @@ BrokenSticks break_sticks(const SideInput& in, const Chunk& chunk) {
   Tensor negated = torch::bmm(chunk.of_rows(in.query), chunk.of_keys(in.key).transpose(1, 2));
   negated.addcmul_(chunk.of_sequences(in.decay).view({-1, 1, 1}), distance);
   mask_negated_logits(in, chunk, distance, negated);
-  Tensor stick = torch::sigmoid(negated).cumprod_(2);
-  return {distance, negated.neg_().sigmoid_(), stick};
+  Tensor stick = torch::sigmoid(negated), rest = with_rest ? stick.clone() : Tensor();
+  stick.cumprod_(2);
+  return {distance, negated.neg_().sigmoid_(), rest, stick};
 }
 
 // A / r: beta times the stick as the key finds it, which for the nearest key is 1. `weight` may be beta
@@ -103,7 +105,7 @@ SideOutput side_forward(const SideInput& in) {
   SideOutput result{torch::zeros_like(in.value),
                     torch::ones({in.query.size(0), in.query.size(1)}, in.query.options())};
   for (const Chunk& chunk : split_into_chunks(in)) {
-    BrokenSticks sticks = break_sticks(in, chunk);
+    BrokenSticks sticks = break_sticks(in, chunk, /*with_rest=*/false);
     chunk.of_rows(result.stick).copy_(sticks.stick.select(2, chunk.keys - 1));
     break_off(sticks, sticks.beta);
     chunk.of_rows(result.out).copy_(torch::bmm(sticks.beta, chunk.of_keys(in.value)));
@@ -116,17 +118,23 @@ SideGradients side_backward(const SideInput& in, const Tensor& grad_out, const T
   SideGradients grad{torch::zeros_like(in.query), torch::zeros_like(in.key), torch::zeros_like(in.value),
                      torch::zeros_like(in.decay), end_term.clone()};
   for (const Chunk& chunk : split_into_chunks(in)) {
-    const BrokenSticks sticks = break_sticks(in, chunk);
+    const BrokenSticks sticks = break_sticks(in, chunk, /*with_rest=*/true);
     Tensor weight = torch::empty_like(sticks.beta);
     break_off(sticks, weight);
     const Tensor rows_grad_out = chunk.of_rows(grad_out);
     chunk.of_keys(grad.value).baddbmm_(weight.transpose(1, 2), rows_grad_out);
 
-    // t, then dx = t - beta (t + T), in the place of the weights.
-    Tensor grad_logit = weight.mul_(torch::bmm(rows_grad_out, chunk.of_keys(in.value).transpose(1, 2)));
-    const Tensor sums = sums_from_far_end(grad_logit, chunk.of_rows(end_term));
+    // t in the place of the weights, then dx = t (1 - beta) - beta T in the place of 1 - beta. The other form,
+    // t - beta (t + T), loses the digits of 1 - beta where beta is near 1.
+    const Tensor t = weight.mul_(torch::bmm(rows_grad_out, chunk.of_keys(in.value).transpose(1, 2)));
+    const Tensor end = chunk.of_rows(end_term), sums = sums_from_far_end(t, end);
     chunk.of_rows(grad.total).copy_(sums.select(2, 0));
-    grad_logit.addcmul_(sticks.beta, sums, -1);
+    const int64_t farther = chunk.keys - 1;
+    Tensor grad_logit = sticks.rest;
+    grad_logit.mul_(t);
+    grad_logit.narrow(2, 0, farther)
+        .addcmul_(sticks.beta.narrow(2, 0, farther), sums.narrow(2, 1, farther), -1);
+    grad_logit.select(2, farther).addcmul_(sticks.beta.select(2, farther), end, -1);
 
     chunk.of_rows(grad.query).copy_(torch::bmm(grad_logit, chunk.of_keys(in.key)));
     chunk.of_keys(grad.key).baddbmm_(grad_logit.transpose(1, 2), chunk.of_rows(in.query), 1, -1);

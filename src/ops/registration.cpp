@@ -53,6 +53,8 @@ AttentionProblem resolved_problem(const Tensor& query, const Tensor& key, const 
       throw_user_error("attention: backend is '{}', but {}; query is {} on {}", to_string(backend), why,
                        torch::toString(query.scalar_type()), query.device().str());
     }
+  } else {
+    problem.decay = problem.decay.clamp_max(kMostDecay);  // the CUDA kernels do it themselves
   }
   return problem;
 }
@@ -80,6 +82,7 @@ struct DeviceKernels {
                                   const Tensor& value, const Tensor& decay, const OperatorCall& call) {
     const NoAutocast no_autocast;
     const AttentionProblem problem = resolved_problem(query, key, value, decay, call);
+    check_backward_arguments(saved, {query, key, value, decay, call.cu_seqlens}, call.options);
     if (query.numel() == 0) {
       return {torch::empty_like(query), torch::empty_like(key), torch::empty_like(value),
               torch::zeros_like(decay)};
@@ -90,18 +93,13 @@ struct DeviceKernels {
     const auto rem_with_batch = [&](const Tensor& x) {
       return (problem.packed ? x.transpose(0, 1).unsqueeze(0) : x).contiguous();
     };
-    const ForwardResult result{with_batch(saved.out), rem_with_batch(saved.rem), saved.extent, saved.saved};
+    const ForwardResult result{with_batch(saved.out), rem_with_batch(saved.rem), saved.extent.contiguous(),
+                               saved.saved.contiguous()};
+    if (saved.extent.is_cpu()) check_extent(saved.extent, problem);
     const Tensor grad_out = with_batch(saved.grad_out);
     const Tensor grad_rem = saved.grad_rem ? rem_with_batch(*saved.grad_rem) : Tensor();
     const Gradients grad = run_backward(problem, result, grad_out, grad_rem);
-    // Gradients saturate at the largest finite float16, as those of the CUDA kernels do.
-    const Backend backend = problem.options.backend;
-    const bool cut = query.scalar_type() == torch::kFloat16 &&
-                     (backend == Backend::kAuto || backend == Backend::kReference);
-    const auto as_input = [&](Tensor x) {
-      if (cut) x.clamp_(-65504.0, 65504.0);
-      return problem.packed ? x.squeeze(0) : x;
-    };
+    const auto as_input = [&](const Tensor& x) { return problem.packed ? x.squeeze(0) : x; };
     return {as_input(grad.query), as_input(grad.key), as_input(grad.value), grad.decay};
   }
 
@@ -138,9 +136,10 @@ struct MetaKernels {
                                 query.options().dtype(torch::kFloat32))};
   }
 
-  static BackwardTensors backward(const BackwardInputs&, const Tensor& query, const Tensor& key,
+  static BackwardTensors backward(const BackwardInputs& saved, const Tensor& query, const Tensor& key,
                                   const Tensor& value, const Tensor& decay, const OperatorCall& call) {
     check_arguments({query, key, value, decay, call.cu_seqlens}, call.max_seqlen, call.options);
+    check_backward_arguments(saved, {query, key, value, decay, call.cu_seqlens}, call.options);
     const auto contiguous = [](const Tensor& x) { return torch::empty_symint(x.sym_sizes(), x.options()); };
     return {contiguous(query), contiguous(key), contiguous(value), contiguous(decay)};
   }

@@ -1,5 +1,7 @@
 #include "run/checkpoint.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <charconv>
 
@@ -18,6 +20,13 @@ using nlohmann::json;
 
 constexpr const char* kComplete = "COMPLETE";
 constexpr int64_t kFormatVersion = 1;
+
+// What the hidden names of step-N end with while it is written and removed: ".step-N.tmp".
+constexpr std::string_view kWriting = ".tmp", kRemoving = ".removed.tmp";
+
+fs::path hidden_name(const fs::path& folder, std::string_view end) {
+  return folder.parent_path() / fmt::format(".{}{}", folder.filename().string(), end);
+}
 
 std::string checksum(const fs::path& path) {
   const MappedFile file(path);
@@ -48,6 +57,26 @@ void write_files(const fs::path& folder, const RunProgress& progress,
   write_file_atomically(folder / "config.yaml", config_yaml);
   write_file_atomically(folder / "tokenizer.model", tokenizer_model);
   write_file_atomically(folder / kComplete, completion_mark(folder).dump(2) + "\n");
+}
+
+// The steps of the folders step-N that have their mark, or of those that lack it.
+std::vector<int64_t> steps_in(const fs::path& run_folder, bool complete) {
+  std::vector<int64_t> steps;
+  std::error_code missing;
+  for (const auto& entry : fs::directory_iterator(run_folder / "checkpoints", missing)) {
+    const std::optional<int64_t> step = checkpoint_step(entry.path());
+    if (step && is_complete_checkpoint(entry.path()) == complete) steps.push_back(*step);
+  }
+  std::sort(steps.begin(), steps.end());
+  return steps;
+}
+
+// Gives a step-N without its mark another name, because a checkpoint of that step is saved now.
+void move_aside(const fs::path& target) {
+  fs::path name = target.string() + ".incomplete";
+  for (int n = 2; !rename_to_new(target, name); ++n)
+    name = fmt::format("{}.incomplete-{}", target.string(), n);
+  spdlog::warn("{}: has no {} in it: kept as {}", target.string(), kComplete, name.string());
 }
 
 }  // namespace
@@ -81,31 +110,39 @@ std::optional<int64_t> checkpoint_step(const fs::path& folder) {
 
 bool is_complete_checkpoint(const fs::path& folder) { return fs::exists(folder / kComplete); }
 
-void remove_checkpoint(const fs::path& folder) {
-  remove_tree(folder / kComplete);
-  sync_directory(folder);
-  remove_tree(folder);
+bool is_unfinished_checkpoint(const fs::path& folder) {
+  std::string name = folder.filename().string();
+  if (!name.starts_with('.')) return false;
+  for (const std::string_view end : {kWriting, kRemoving}) {
+    if (name.ends_with(end) && checkpoint_step(name.substr(1, name.size() - 1 - end.size()))) return true;
+  }
+  return false;
 }
 
-std::vector<int64_t> complete_checkpoints(const fs::path& run_folder) {
-  std::vector<int64_t> steps;
-  std::error_code missing;
-  for (const auto& entry : fs::directory_iterator(run_folder / "checkpoints", missing)) {
-    const std::optional<int64_t> step = checkpoint_step(entry.path());
-    if (step && is_complete_checkpoint(entry.path())) steps.push_back(*step);
-  }
-  std::sort(steps.begin(), steps.end());
-  return steps;
+void remove_checkpoint(const fs::path& folder) {
+  const fs::path hidden = hidden_name(folder, kRemoving);
+  remove_tree(hidden);  // of a removal that was cut short
+  std::error_code error;
+  fs::rename(folder, hidden, error);
+  if (error) throw_user_error("cannot remove {}: {}", folder.string(), error.message());
+  sync_directory(folder.parent_path());
+  remove_tree(hidden);
+}
+
+std::vector<int64_t> complete_checkpoints(const fs::path& run_folder) { return steps_in(run_folder, true); }
+
+std::vector<int64_t> incomplete_checkpoints(const fs::path& run_folder) {
+  return steps_in(run_folder, false);
 }
 
 fs::path save_checkpoint(const fs::path& run_folder, const RunProgress& progress,
                          const std::vector<ReplicaSnapshot>& replicas, const std::string& config_yaml,
                          std::string_view tokenizer_model) {
   const fs::path target = checkpoint_folder(run_folder, progress.step);
-  const fs::path temporary = target.parent_path() / fmt::format(".step-{}.tmp", progress.step);
+  const fs::path temporary = hidden_name(target, kWriting);
   if (is_complete_checkpoint(target))
     throw_user_error("{}: this checkpoint is there already", target.string());
-  remove_tree(target);
+  if (fs::exists(fs::symlink_status(target))) move_aside(target);
   remove_tree(temporary);
   make_folder_atomically(target, temporary, [&](const fs::path& folder) {
     write_files(folder, progress, replicas, config_yaml, tokenizer_model);

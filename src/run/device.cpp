@@ -7,6 +7,7 @@
 
 #include "core/check.h"
 #include "core/logging.h"
+#include "core/threads.h"
 #ifdef RSE_WITH_CUDA
 #include "kernels/device_info.h"
 #endif
@@ -35,6 +36,9 @@ torch::Device resolve_device(DeviceChoice choice, const char* asked_by) {
 
 void configure_torch(const TrainConfig& config) {
   if (config.threads > 0) torch::set_num_threads(static_cast<int>(config.threads));
+  // OpenMP starts them in the middle of the work, and ends the process where it cannot. Two more serve batches and
+  // gradients.
+  require_threads(torch::get_num_threads() + 2, "for LibTorch (train.threads or --threads)");
   if (config.deterministic) {
     // cuBLAS reads this once, when its first handle is made.
     ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);

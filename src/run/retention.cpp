@@ -1,5 +1,6 @@
 #include "run/retention.h"
 
+#include <spdlog/spdlog.h>
 #include <sys/statvfs.h>
 
 #include <algorithm>
@@ -26,13 +27,13 @@ void remove_unfinished_checkpoints(const fs::path& run_folder) {
   std::vector<fs::path> unfinished;
   std::error_code missing;
   for (const auto& entry : fs::directory_iterator(run_folder / "checkpoints", missing)) {
-    const std::string name = entry.path().filename().string();
-    const bool temporary = name.starts_with(".step-") && name.ends_with(".tmp");
-    if (temporary || (checkpoint_step(entry.path()) && !is_complete_checkpoint(entry.path()))) {
-      unfinished.push_back(entry.path());
-    }
+    if (is_unfinished_checkpoint(entry.path())) unfinished.push_back(entry.path());
   }
-  for (const fs::path& path : unfinished) remove_tree(path);
+  for (const fs::path& path : unfinished) {
+    remove_tree(path);
+    spdlog::warn("{}: removed: a process was killed while it wrote or removed this checkpoint",
+                 path.string());
+  }
 }
 
 CheckpointDisk checkpoint_disk(const RunSettings& settings, int64_t parameters) {

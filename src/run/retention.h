@@ -17,8 +17,9 @@ namespace rse {
 void remove_old_checkpoints(const std::filesystem::path& run_folder, int64_t keep,
                             std::optional<int64_t> best);
 
-// Removes what a killed process left in checkpoints/: folders without their mark, and temporary ones. Only
-// the process that holds the run's lock may call it.
+// Removes the checkpoints that a killed process was writing or removing (is_unfinished_checkpoint), and logs
+// each. A step-N without its mark is no such one and stays. Only the process that holds the run's lock may call
+// it.
 void remove_unfinished_checkpoints(const std::filesystem::path& run_folder);
 
 struct CheckpointDisk {

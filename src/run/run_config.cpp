@@ -100,8 +100,8 @@ const EnumNames<DeviceChoice>& device_choice_names() {
 }
 
 void DataConfig::bind(ConfigBinder& b) {
-  b.field("train", train, kSameTokens);
-  b.field("valid", valid, kSameTokens);
+  b.path_field("train", train, kSameTokens);
+  b.path_field("valid", valid, kSameTokens);
   b.field("seq_len", seq_len, between<int64_t>(1, int64_t{1} << 24));
   b.choice("packing", packing, packing_names());
   b.field("min_tokens", min_tokens, between<int64_t>(1, int64_t{1} << 24));
@@ -176,7 +176,7 @@ void RunSettings::bind(ConfigBinder& b) {
   b.group("validation", validation);
   b.group("logging", logging, kChangesNothing);
   b.group("checkpoint", checkpoint, kChangesNothing);
-  b.field("output", output, kChangesNothing);
+  b.path_field("output", output, kChangesNothing);
   if (!b.reading()) return;
   if (train.batch_size > std::numeric_limits<int32_t>::max() / data.seq_len) {
     throw_user_error(

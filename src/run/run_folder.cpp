@@ -1,6 +1,7 @@
 #include "run/run_folder.h"
 
 #include <fcntl.h>
+#include <spdlog/spdlog.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,14 +18,59 @@ namespace rse {
 
 namespace fs = std::filesystem;
 
-void refuse_existing_run(const fs::path& folder) {
-  for (const char* name : {"config.yaml", "metrics.jsonl", "checkpoints", "summary.json"}) {
-    if (fs::exists(folder / name)) {
-      throw_user_error(
-          "run folder {} already holds a run ({}): "
-          "go on with it by --resume, or pass a new folder with --output",
-          folder.string(), name);
+namespace {
+
+constexpr const char* kConfig = "config.yaml";
+
+// Holds what a new run begins with until it is complete. While it is there and config.yaml is not, the entries of
+// kMoved come from it.
+constexpr const char* kStaging = ".new-run.tmp";
+constexpr const char* kMoved[] = {"checkpoints", "metrics.jsonl"};
+
+bool is_half_begun(const fs::path& folder) {
+  return fs::is_directory(folder / kStaging) && !fs::exists(folder / kConfig);
+}
+
+// The temporary files that AtomicFile makes in a run folder.
+bool is_half_written(const std::string& name) {
+  return is_temporary_name(name) && (name.starts_with("config.yaml.") || name.starts_with("summary.json."));
+}
+
+std::vector<fs::path> leftovers_in(const fs::path& folder) {
+  std::vector<fs::path> found;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (is_half_written(entry.path().filename().string())) found.push_back(entry.path());
+  }
+  if (is_half_begun(folder)) {
+    for (const char* name : kMoved) {
+      if (fs::exists(folder / name)) found.push_back(folder / name);
     }
+  }
+  if (fs::is_directory(folder / kStaging)) found.push_back(folder / kStaging);  // last: it marks the others
+  return found;
+}
+
+}  // namespace
+
+bool holds_run(const fs::path& folder) {
+  std::error_code missing;
+  return fs::is_regular_file(folder / kConfig, missing);
+}
+
+void refuse_existing_run(const fs::path& folder) {
+  if (is_half_begun(folder)) return;
+  if (fs::exists(folder / kConfig)) {
+    throw_user_error(
+        "run folder {} already holds a run ({}): "
+        "go on with it by --resume, or pass a new folder with --output",
+        folder.string(), kConfig);
+  }
+  for (const char* name : {"metrics.jsonl", "checkpoints", "summary.json"}) {
+    if (!fs::exists(folder / name)) continue;
+    throw_user_error(
+        "run folder {} already holds a part of a run ({}), but no {} to go on with: pass a new folder with "
+        "--output",
+        folder.string(), name, kConfig);
   }
 }
 
@@ -33,7 +79,7 @@ void require_run(const fs::path& folder) {
     throw_user_error("--resume: {} is a checkpoint outside its run: expected RUN or RUN/checkpoints/step-N",
                      folder.string());
   }
-  if (fs::is_regular_file(folder / "config.yaml")) return;
+  if (holds_run(folder)) return;
   throw_user_error("--resume: {} holds no run (no config.yaml in it): expected a run folder",
                    folder.string());
 }
@@ -74,12 +120,42 @@ void RunLock::require_held() const {
       path_.parent_path().string());
 }
 
-void remove_leftovers(const fs::path& folder) {
-  std::vector<fs::path> leftovers;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    if (is_temporary_name(entry.path().filename().string())) leftovers.push_back(entry.path());
+NewRunFolder::NewRunFolder(const fs::path& folder)
+    : folder_(folder), made_(folder), lock_(std::make_unique<const RunLock>(folder)) {
+  refuse_existing_run(folder);  // under the lock: another process may have begun one meanwhile
+  remove_leftovers(folder);
+}
+
+void NewRunFolder::begin(const std::string& config_yaml,
+                         const std::function<void(const fs::path& staging)>& prepare) {
+  const fs::path staging = folder_ / kStaging;
+  try {
+    if (prepare) {
+      NewFolder(staging).keep();
+      prepare(staging);
+      for (const char* name : kMoved) {
+        if (fs::exists(staging / name)) fs::rename(staging / name, folder_ / name);
+      }
+      sync_directory(folder_);
+    }
+    write_file_atomically(folder_ / kConfig, config_yaml);
+  } catch (...) {
+    if (fs::is_directory(staging)) {
+      for (const char* name : kMoved) remove_tree(folder_ / name);
+      remove_tree(staging);
+    }
+    remove_tree(folder_ / "run.lock");
+    throw;
   }
-  for (const fs::path& path : leftovers) remove_tree(path);
+  remove_tree(staging);
+  made_.keep();
+}
+
+void remove_leftovers(const fs::path& folder) {
+  for (const fs::path& path : leftovers_in(folder)) {
+    remove_tree(path);
+    spdlog::warn("{}: removed: a process was killed while it wrote it", path.string());
+  }
   remove_unfinished_checkpoints(folder);
 }
 

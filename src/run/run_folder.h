@@ -5,16 +5,25 @@
 //   checkpoints/    step-N (run/checkpoint.h)       summary.json    once the run is finished
 //   run.lock        held by the process that trains
 //
-// Invariants: config.yaml is there from the start of a run, and a folder that holds a run is written to only
-// under its lock. Order of calls: refuse_existing_run() -> NewFolder (core/new_folder.h) -> RunLock for a new
-// run; require_run() -> RunLock -> remove_leftovers() for one that goes on.
+// Invariants: a folder holds a run from the moment in which its config.yaml is there, and it is written to only
+// under its lock. Order of calls: NewRunFolder -> begin() for a new run; require_run() -> RunLock ->
+// remove_leftovers() for one that goes on.
 #pragma once
 
 #include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "core/new_folder.h"
 
 namespace rse {
 
-// UserError naming --resume where `folder` holds a run: such a folder is never overwritten.
+// Whether `folder` holds a run, begun by this project's programs.
+bool holds_run(const std::filesystem::path& folder);
+
+// UserError naming --resume where `folder` holds a run or parts of one: such a folder is never overwritten.
+// Other files may lie in it (a log of the job that starts the run, say).
 void refuse_existing_run(const std::filesystem::path& folder);
 
 // UserError where `folder` holds no run or is a checkpoint.
@@ -39,7 +48,30 @@ class RunLock {
   int descriptor_ = -1;
 };
 
-// Removes what a killed process left half-written. The caller holds the lock.
+// The folder of a run that begins, made where it is missing and locked. Any folder that may be written to will
+// do: a link to one, a mount point, the current one, one with other files in it.
+class NewRunFolder {
+ public:
+  // UserError where it cannot be made, is in use, or holds a run. What a killed process left of a run that it had
+  // not begun yet is removed.
+  explicit NewRunFolder(const std::filesystem::path& folder);
+
+  // Writes what the run begins with. prepare(staging) fills `staging`, an empty folder inside the run folder, whose
+  // entries are moved into the run folder then; config.yaml, which makes it a run, comes last. Where anything
+  // fails, nothing of the run stays.
+  void begin(const std::string& config_yaml,
+             const std::function<void(const std::filesystem::path& staging)>& prepare = {});
+
+  const RunLock& lock() const { return *lock_; }
+
+ private:
+  std::filesystem::path folder_;
+  NewFolder made_;
+  std::unique_ptr<const RunLock> lock_;
+};
+
+// Removes what a killed process left half-written, files and folders of the names that only this project's
+// programs give, and logs each. The caller holds the lock.
 void remove_leftovers(const std::filesystem::path& folder);
 
 }  // namespace rse

@@ -1,5 +1,7 @@
 #include "run/trained_run.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 
 #include "core/check.h"
@@ -23,7 +25,15 @@ int64_t choose_step(const fs::path& folder, std::optional<int64_t> wanted) {
     throw_user_error("{}: no complete checkpoint in it: expected at least one checkpoints/step-N",
                      folder.string());
   }
-  if (!wanted) return steps.back();
+  if (!wanted) {
+    const std::vector<int64_t> damaged = incomplete_checkpoints(folder);
+    if (!damaged.empty() && damaged.back() > steps.back()) {
+      spdlog::warn(
+          "{}: not evaluated: there is no COMPLETE in it (was it cut short in copying?), so step {} is",
+          checkpoint_folder(folder, damaged.back()).string(), steps.back());
+    }
+    return steps.back();
+  }
   if (std::find(steps.begin(), steps.end(), *wanted) == steps.end()) {
     throw_user_error("{}: no complete checkpoint of step {}: expected one of {}", folder.string(), *wanted,
                      fmt::join(steps, ", "));

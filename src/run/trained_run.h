@@ -36,7 +36,7 @@ struct TrainedRun {
 };
 
 // Opens the checkpoint of `step`, or the newest complete one, which is chosen again where the run removes it
-// meanwhile. Every file of the checkpoint is read and compared with its checksum. UserError naming the folder
+// meanwhile; a newer one without its mark is named in a warning. Every file of the checkpoint is read and compared with its checksum. UserError naming the folder
 // or the file: no run folder, no complete checkpoint (of that step), a damaged file.
 TrainedRun open_trained_run(const std::filesystem::path& folder, std::optional<int64_t> step);
 

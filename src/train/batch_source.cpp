@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/threads.h"
 #include "train/global_micro_batch.h"
 
 namespace rse {
@@ -30,9 +31,11 @@ StepBatch make_step_batch(const TokenFile& file, const SequenceSet& set, const B
 
 BatchSource::BatchSource(const TokenFile& file, const SequenceSet& set, BatchPlan plan, int64_t first_step,
                          int64_t end_step)
-    : file_(file), set_(set), plan_(std::move(plan)), ready_(kBatchesAhead), thread_([=, this] {
-        produce(first_step, end_step);
-      }) {}
+    : file_(file),
+      set_(set),
+      plan_(std::move(plan)),
+      ready_(kBatchesAhead),
+      thread_(start_thread("to read batches", [=, this] { produce(first_step, end_step); })) {}
 
 BatchSource::~BatchSource() {
   ready_.close();

@@ -1,17 +1,14 @@
 #include "train/resume.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
-#include "core/atomic_folder.h"
 #include "core/check.h"
 #include "core/file.h"
 #include "core/new_folder.h"
 #include "run/checkpoint.h"
 #include "run/config_change.h"
-#include "run/run_folder.h"
 #include "train/metrics.h"
 
 namespace rse {
@@ -59,14 +56,34 @@ int64_t last_logged_step(const fs::path& run_folder) {
   return line["step"].get<int64_t>();
 }
 
-// Throws where a checkpoint was saved and is gone: to start over would then lose what was trained.
+// Throws where a checkpoint was saved and is gone or damaged: to start over would then lose what was trained.
 void require_never_saved(const fs::path& run_folder, const RunConfig& config) {
+  if (const std::vector<int64_t> damaged = incomplete_checkpoints(run_folder); !damaged.empty()) {
+    throw_user_error(
+        "--resume: {}: no COMPLETE in it, and no other checkpoint is left: expected a complete one in "
+        "checkpoints/, or a new folder with --output to train anew",
+        checkpoint_folder(run_folder, damaged.back()).string());
+  }
   const int64_t every = config.base.checkpoint.every, logged = last_logged_step(run_folder);
   if (!fs::exists(run_folder / "summary.json") && (every == 0 || logged <= every)) return;
   throw_user_error(
       "--resume: {}: its metrics reach step {}, but no complete checkpoint is left: expected one in "
       "checkpoints/, or a new folder with --output to train anew",
       run_folder.string(), logged);
+}
+
+// A warning for each step-N after `step` that cannot be gone on from.
+std::vector<std::string> skipped_checkpoints(const fs::path& run_folder, int64_t step) {
+  std::vector<std::string> warnings;
+  for (const int64_t damaged : incomplete_checkpoints(run_folder)) {
+    if (damaged < step) continue;
+    warnings.push_back(
+        fmt::format("{}: kept but not used: there is no COMPLETE in it (was it cut short in copying?), so "
+                    "the run goes on "
+                    "from step {}",
+                    checkpoint_folder(run_folder, damaged).string(), step));
+  }
+  return warnings;
 }
 
 }  // namespace
@@ -110,7 +127,8 @@ ResumePlan plan_resume(const ResumeSource& source, bool branches, const RunConfi
   RunConfig before = make_run_config(read_config_tree(trained_with), trained_with);
   if (!plan.checkpoint) require_never_saved(source.run_folder, before);
   resolve_vocabulary(before, train_file, valid_file);
-  plan.notes = check_config_changes(before, config);
+  if (!source.step) plan.notes = skipped_checkpoints(source.run_folder, plan.state.step);
+  for (std::string& change : check_config_changes(before, config)) plan.notes.push_back(std::move(change));
   const int64_t steps = config.base.train.steps;
   if (steps < plan.state.step) {
     throw_user_error("{}: train.steps: '{}': the checkpoint {} is at step {} already: expected at least that",
@@ -126,21 +144,17 @@ void take_over(const ResumePlan& plan, const RunConfig& config) {
   write_file_atomically(plan.run_folder / "config.yaml", config.dump());
 }
 
-void branch_off(const ResumePlan& plan, const RunConfig& config) {
-  const fs::path target = fs::absolute(config.base.output);
-  const fs::path temporary = target.string() + fmt::format(".tmp.{}", ::getpid());
-  make_folder_atomically(target, temporary,
-                         [&](const fs::path& folder) {  // the target may be an empty folder
-                           const fs::path copy = checkpoint_folder(folder, plan.state.step);
-                           NewFolder(copy).keep();
-                           for (const auto& entry : fs::directory_iterator(*plan.checkpoint)) {
-                             copy_file_atomically(entry.path(), copy / entry.path().filename());
-                           }
-                           verify_checkpoint(copy);  // the other run may have removed the source meanwhile
-                           copy_file_atomically(plan.run_folder / "metrics.jsonl", folder / "metrics.jsonl",
-                                                static_cast<size_t>(plan.state.metrics_bytes));
-                           write_file_atomically(folder / "config.yaml", config.dump());
-                         });
+void branch_off(const ResumePlan& plan, const RunConfig& config, NewRunFolder& folder) {
+  folder.begin(config.dump(), [&](const fs::path& staging) {
+    const fs::path copy = checkpoint_folder(staging, plan.state.step);
+    NewFolder(copy).keep();
+    for (const auto& entry : fs::directory_iterator(*plan.checkpoint)) {
+      copy_file_atomically(entry.path(), copy / entry.path().filename());
+    }
+    verify_checkpoint(copy);  // the other run may have removed the source meanwhile
+    copy_file_atomically(plan.run_folder / "metrics.jsonl", staging / "metrics.jsonl",
+                         static_cast<size_t>(plan.state.metrics_bytes));
+  });
 }
 
 }  // namespace rse

@@ -1,11 +1,11 @@
 // Decides from which checkpoint and in which folder a run goes on, and whether it may.
 //
-// The newest checkpoint of a run goes on in the same folder. An older one, or any one where a new folder is
-// named, branches off: the new folder gets copies of the checkpoint and of metrics.jsonl up to there, and
-// appears complete or not at all. A run that was ended before its first checkpoint starts over in its folder;
-// one whose checkpoints are gone does not. Order of calls: find_run() -> load_run_config() and
-// resolve_vocabulary(), RunLock where the folder stays -> plan_resume() -> Trainer::restore() -> take_over()
-// or branch_off() -> Trainer::run().
+// The newest complete checkpoint of a run goes on in the same folder; a step-N without COMPLETE is skipped, and
+// said. An older one, or any one where a new folder is named, branches off: the new folder gets copies of the
+// checkpoint and of metrics.jsonl up to there, and holds a run once they are complete. A run that was ended
+// before its first checkpoint starts over in its folder; one whose checkpoints are gone or damaged does not.
+// Order of calls: find_run() -> load_run_config() and resolve_vocabulary(), RunLock where the folder stays ->
+// plan_resume() -> Trainer::restore() -> take_over() or branch_off() -> Trainer::run().
 #pragma once
 
 #include <cstdint>
@@ -16,6 +16,7 @@
 
 #include "data/token_file.h"
 #include "run/run_config.h"
+#include "run/run_folder.h"
 #include "run/trainer_state.h"
 
 namespace rse {
@@ -54,7 +55,7 @@ ResumePlan plan_resume(const ResumeSource& source, bool branches, const RunConfi
 // configuration. The caller holds the folder's lock.
 void take_over(const ResumePlan& plan, const RunConfig& config);
 
-// Makes the new run folder config.base.output with what the run needs to go on.
-void branch_off(const ResumePlan& plan, const RunConfig& config);
+// Begins the run in `folder` with what it needs to go on.
+void branch_off(const ResumePlan& plan, const RunConfig& config, NewRunFolder& folder);
 
 }  // namespace rse

@@ -8,7 +8,6 @@
 #include "core/check.h"
 #include "core/file.h"
 #include "core/logging.h"
-#include "core/new_folder.h"
 #include "core/stop_signal.h"
 #include "run/device.h"
 #include "run/retention.h"
@@ -59,18 +58,10 @@ int start_run(const RunConfig& config, const TokenFile& train_file, const TokenF
                   device);  // where settings fail here, no folder is left behind
   check_disk(config, trainer);
   stop_early(stop);
-  NewFolder made(folder);
-  const RunLock lock(folder);
-  refuse_existing_run(folder);  // another process may have begun one meanwhile
-  try {
-    write_file_atomically(folder / "config.yaml", config.dump());
-  } catch (...) {
-    remove_tree(folder / "run.lock");  // the run never began
-    throw;
-  }
-  made.keep();
+  NewRunFolder begun(folder);
+  begun.begin(config.dump());
   add_log_file(folder / "log.txt");
-  return train_in(folder, trainer, lock, stop);
+  return train_in(folder, trainer, begun.lock(), stop);
 }
 
 // Whether the run goes on in another folder than the source's.
@@ -84,11 +75,12 @@ int resume_run(const ResumeSource& source, const RunConfig& config, const TokenF
                const TokenFile& valid_file, const torch::Device& device, const StopSignal& stop) {
   const fs::path folder = config.base.output;
   const bool branches = branches_off(source, config);
-  std::optional<RunLock> lock;
+  std::optional<RunLock> own;           // of the run's folder
+  std::optional<NewRunFolder> another;  // where it branches off
   if (branches) {
     refuse_existing_run(folder);
   } else {
-    lock.emplace(folder);
+    own.emplace(folder);
   }
   const ResumePlan plan = plan_resume(source, branches, config, train_file, valid_file);
   if (plan.finished) {
@@ -102,8 +94,7 @@ int resume_run(const ResumeSource& source, const RunConfig& config, const TokenF
   if (plan.checkpoint) trainer.restore(*plan.checkpoint, plan.state);
   stop_early(stop);
   if (branches) {
-    branch_off(plan, config);
-    lock.emplace(folder);
+    branch_off(plan, config, another.emplace(folder));
   } else {
     take_over(plan, config);
   }
@@ -114,7 +105,7 @@ int resume_run(const ResumeSource& source, const RunConfig& config, const TokenF
     spdlog::warn("{} has no complete checkpoint: the run starts over from step 0", folder.string());
   }
   for (const std::string& note : plan.notes) spdlog::warn("{}", note);
-  return train_in(folder, trainer, *lock, stop);
+  return train_in(folder, trainer, branches ? another->lock() : *own, stop);
 }
 
 // Prints what --resume would do. UserError where it would be refused.
@@ -133,17 +124,26 @@ void describe_resume(const ResumeSource& source, const RunConfig& config, const 
   }
 }
 
+// The run to go on with where --resume names none: that in the run folder; none where a new one starts.
+std::optional<ResumeSource> choose_run(const TrainCommand& command, const RunConfig& config) {
+  if (!command.resume) return std::nullopt;
+  if (!command.resumes_if_any() || holds_run(config.base.output)) return find_run(config.base.output);
+  spdlog::info("--resume auto: no run in {} yet: a new one starts", config.base.output);
+  return std::nullopt;
+}
+
 // Warns of settings that are legal but seldom meant.
-void warn_of_traps(const RunSettings& settings) {
+void warn_of_traps(const RunSettings& settings, const TokenFile& train_file, const TokenFile& valid_file) {
   const TrainConfig& train = settings.train;
   if (train.warmup_steps >= train.steps) {
     spdlog::warn("train.warmup_steps: '{}' and train.steps: '{}': the run ends inside its warm-up",
                  train.warmup_steps, train.steps);
   }
-  std::error_code ignored;
-  if (fs::equivalent(settings.data.train, settings.data.valid, ignored)) {
-    spdlog::warn("data.valid: '{}' is the same file as data.train: its NLL is not one of held-out text",
-                 settings.data.valid);
+  if (train_file.fingerprint() == valid_file.fingerprint()) {
+    std::error_code ignored;
+    const bool same = fs::equivalent(settings.data.train, settings.data.valid, ignored);
+    spdlog::warn("data.valid: '{}' {} data.train: its NLL is not one of held-out text", settings.data.valid,
+                 same ? "is the same file as" : "has the same content as");
   }
 }
 
@@ -152,7 +152,11 @@ void warn_of_traps(const RunSettings& settings) {
 int run_train_command(const TrainCommand& command) {
   const StopSignal stop;
   std::optional<ResumeSource> source;
-  if (!command.resume_from.empty()) source = find_run(command.resume_from);
+  if (command.resumes_if_any()) {
+    if (command.config.empty()) throw_user_error("--resume auto: --config is required to start a run");
+  } else if (!command.resume_from.empty()) {
+    source = find_run(command.resume_from);
+  }
   std::vector<std::string> assignments = command.assignments;
   if (!command.device.empty()) assignments.push_back("train.device=" + command.device);
   RunConfig config = load_run_config(
@@ -166,7 +170,7 @@ int run_train_command(const TrainCommand& command) {
     fmt::print("{}", config.dump());
     return kExitOk;
   }
-  if (command.resume && !source) source = find_run(config.base.output);
+  if (!source) source = choose_run(command, config);
   spdlog::info("configuration read from {}", config.source.string());
   configure_torch(config.base.train);
   const torch::Device device =
@@ -174,7 +178,7 @@ int run_train_command(const TrainCommand& command) {
   const TokenFile train_file = open_token_file(config.base.data.train, "data.train");
   const TokenFile valid_file = open_token_file(config.base.data.valid, "data.valid");
   resolve_vocabulary(config, train_file, valid_file);
-  warn_of_traps(config.base);
+  warn_of_traps(config.base, train_file, valid_file);
   check_before_start(config, valid_file, device);
   if (command.dry_run) {
     if (source) describe_resume(*source, config, train_file, valid_file);

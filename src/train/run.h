@@ -11,10 +11,14 @@ struct TrainCommand {
   std::vector<std::string> assignments;  // "a.b=c", applied to the base before arms are merged
   std::string output;                    // run folder; empty: the configuration's
   bool resume = false;                   // whether to go on with a run
-  std::string resume_from;               // run folder or RUN/checkpoints/step-N; empty: the run folder
-  std::string device;                    // auto, cpu, cuda; empty: the configuration's
+  // Run folder or RUN/checkpoints/step-N; empty: the run folder; "auto": the run folder where it holds a run,
+  // else a new run starts.
+  std::string resume_from;
+  std::string device;  // auto, cpu, cuda; empty: the configuration's
   bool dump_config = false;
   bool dry_run = false;
+
+  bool resumes_if_any() const { return resume && resume_from == "auto"; }
 };
 
 // Dumps the configuration, tries it, trains a new run, or goes on with one (train/resume.h). A new run never

@@ -1,10 +1,13 @@
 // evaluation.json is written and read again.
 #include "analysis/evaluation_json.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "analysis/evaluation_reader.h"
 #include "analysis/findings.h"
+#include "analysis/headlines.h"
+#include "analysis/terminal_summary.h"
 #include "tests/analysis/example_analysis.h"
 #include "tests/support.h"
 
@@ -44,6 +47,8 @@ TEST(EvaluationJson, HoldsEverything) {
   EXPECT_EQ(json["comparisons"].size(), 3u);
   EXPECT_EQ(json["comparisons"][0]["verdict"], "not enough seeds");
   EXPECT_EQ(json["findings"].get<std::vector<std::string>>(), findings(analysis));
+  EXPECT_EQ(json["overlap"]["warnings"], nlohmann::json::array());
+  EXPECT_EQ(json["headlines"]["warnings"], nlohmann::json::array());
   EXPECT_EQ(json["costs"][0]["parameters"], 12);
   EXPECT_TRUE(json["costs"][0]["mfu"].is_null());
   EXPECT_EQ(json["decay"][0]["lambda"][0][1], 0.25);
@@ -104,6 +109,55 @@ TEST_F(ReadEvaluation, GivesBackWhatWasWritten) {
   EXPECT_FALSE(stored.meta.costs[0].mfu.has_value());
   EXPECT_EQ(stored.meta.decay.at(0).lambda, (std::vector<std::vector<double>>{{0.5, 0.25}, {1, 2}}));
   EXPECT_EQ(stored.meta.configuration, "model: {}\n");
+}
+
+TEST_F(ReadEvaluation, OverlapsAreKeptAndThoseOfOldFilesFollowFromTheFingerprints) {
+  EvaluationMeta meta;
+  meta.costs.resize(2);
+  meta.pieces = 1;
+  meta.trained_on = {"1f", "2e"};
+  meta.data_fingerprint = "2e";
+  meta.overlap = {5, {false, true, std::nullopt}, {true, false, 5}};
+  write_evaluation(file_, analysis_of_changes({{"rse", -0.05}, {"rope", 0.1}}, 2), meta);
+  const DataOverlap stored = read_evaluation(file_).meta.overlap;
+  EXPECT_EQ(stored.documents, 5);
+  EXPECT_TRUE(!stored.train.same_content && stored.train.same_file && !stored.train.documents);
+  EXPECT_TRUE(stored.valid.same_content && !stored.valid.same_file && stored.valid.documents == 5);
+  json old = json::parse(read_file(file_));
+  old.erase("overlap");
+  write_file_atomically(file_, old.dump());
+  const DataOverlap derived = read_evaluation(file_).meta.overlap;
+  EXPECT_FALSE(derived.train.same_content);
+  EXPECT_TRUE(derived.valid.same_content);
+}
+
+TEST(DataOverlap, SentencesSayWhatIsSharedAndWhatFollows) {
+  EXPECT_THAT(overlap_warnings({9, {}, {}}), testing::IsEmpty());
+  EXPECT_THAT(overlap_warnings({9, {false, false, 0}, {false, false, 0}}), testing::IsEmpty());
+  const auto both = overlap_warnings({1200, {false, false, 1100}, {true, true, 1200}});
+  ASSERT_EQ(both.size(), 2u);
+  EXPECT_EQ(both[0],
+            "1,100 of 1,200 evaluated documents are also among the run's training texts, token by token: the "
+            "models "
+            "have seen them, so their losses say nothing about held-out text.");
+  EXPECT_EQ(
+      both[1],
+      "The evaluated texts are the run's validation texts: where a checkpoint or a setting was chosen by the "
+      "validation NLL, their losses are too low for held-out text.");
+  const DataOverlap joined =
+      join({9, {false, false, std::nullopt}, {}}, {9, {true, false, 3}, {false, true, 0}});
+  EXPECT_TRUE(joined.train.same_content && joined.train.documents == 3 && joined.valid.same_file);
+}
+
+TEST(DataOverlap, WarningsComeFirstEverywhere) {
+  Analysis analysis = analysis_of_changes({{"rse", -0.05}, {"rope", 0.1}}, 2);
+  analysis.warnings = {"The texts were seen.", "So were these."};
+  EXPECT_THAT(findings(analysis), testing::Contains("So were these."));
+  EXPECT_EQ(findings(analysis).front(), "The texts were seen.");
+  EXPECT_EQ(make_headlines(analysis).warnings, analysis.warnings);
+  const std::string text = terminal_summary(analysis);
+  EXPECT_THAT(text, testing::StartsWith("WARNING: The texts were seen.\nWARNING: So were these.\nMean NLL"));
+  EXPECT_LE(static_cast<size_t>(std::count(text.begin(), text.end(), '\n')) + 1, kSummaryLines);
 }
 
 TEST_F(ReadEvaluation, NamesTheKeyThatIsMissingOrWrong) {

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "tests/apps/bad_input.h"
+#include "tests/data/gzip_of.h"
 #include "tests/data/zstd_of.h"
 
 namespace rse {
@@ -20,6 +21,7 @@ void PrintTo(const BadText& bad, std::ostream* out) { *out << bad.name; }
 using std::string_literals::operator""s;
 
 const std::string kGoodFrame = zstd_of(toy_text(1, 5000));
+const std::string kGoodMember = gzip_of(toy_text(1, 5000));
 
 const BadText kTexts[] = {
     {"Empty", "a.txt", "", {"a.txt: no text in the corpus"}},
@@ -45,7 +47,29 @@ const BadText kTexts[] = {
     {"JsonThatIsBroken", "a.jsonl", "{\"text\":\"x\"}\n\n{\"text\":\n", {"a.jsonl:3: not JSON"}},
     {"JsonThatIsDeep", "a.jsonl", std::string(5 << 20, '['), {"a.jsonl:1: not JSON"}},
     {"JsonThatIsNotUtf8", "a.jsonl", "{\"text\":\"na\xEFve\"}\n", {"a.jsonl:1: not UTF-8"}},
-    {"JsonWithAHalfSurrogate", "a.jsonl", "{\"text\":\"\\ud800\"}\n", {"a.jsonl:1: not JSON"}},
+    {"JsonWithHalfAnEscape", "a.jsonl", "{\"text\":\"\\ud8\"}\n", {"a.jsonl:1: not JSON"}},
+    {"JsonOfHalfASurrogateAlone",
+     "a.jsonl",
+     "{\"text\":\"\\ud800\"}\n",
+     {"no text in the corpus", "1 blank"}},
+    {"TextOfNoBreakSpaces", "a.txt", "\xC2\xA0\n\xE2\x80\x8B\n", {"no text in the corpus", "1 blank"}},
+    {"AJsonArray", "a.json", "[{\"text\":\"x\"}]\n", {"a.json: one JSON array: expected JSON lines"}},
+    {"AJsonObjectOverLines", "a", "{\n \"text\": \"x\"\n}\n", {"a: one JSON object over several lines"}},
+    {"AParquetFile",
+     "a.parquet",
+     "PAR1\x15\0\x15\0"s,
+     {"a.parquet: a Parquet file: expected text or JSON lines"}},
+    {"ATable", "a.csv", "text,n\nx,1\n", {"a.csv: a table: expected text or JSON lines"}},
+    {"TruncatedGzip",
+     "a.txt.gz",
+     kGoodMember.substr(0, kGoodMember.size() - 5),
+     {"a.txt.gz: gzip data ends too early"}},
+    {"GzipWithATail", "a.txt.gz", kGoodMember + "tail", {"a.txt.gz: bytes that are not gzip follow"}},
+    {"GzipThatIsNotGzip", "a.txt.gz", "this is not gzip", {"a.txt.gz: damaged gzip data, or none"}},
+    {"ZstdWithAWindowBeyondTheLimit",
+     "a.txt.zst",
+     "\x28\xB5\x2F\xFD\0\xB0\x09\0\0x"s,
+     {"a.txt.zst: zstd data with a window of over 2 GiB"}},
     {"TextNamedJson", "a.ndjson", "plain text\n", {"a.ndjson:1: not JSON"}},
     {"TruncatedZstd",
      "a.txt.zst",
@@ -103,29 +127,48 @@ const BadCase kCases[] = {
      {"none.txt: no such file"}},
     {"TooFewPieces",
      "train-tokenizer --input text.txt --vocab-size 12 --output out",
-     {"12 pieces: expected 300 to"}},
+     {"--vocab-size: '12': expected a whole number of at least 300 and at most 1048576"}},
     {"TooManyPieces", "prepare --train text.txt --vocab-size 30000 --output out", {"30000 pieces"}},
     {"HugeVocabulary",
      "train-tokenizer --input text.txt --vocab-size 99999999999999999999 --output out",
-     {"pieces: expected 300 to 1048576"}},
-    {"NegativeVocabulary", "train-tokenizer --input text.txt --vocab-size -1 --output out", {"-1 pieces"}},
+     {"--vocab-size: '99999999999999999999': expected a whole number of at least 300 and at most 1048576"}},
+    {"NegativeVocabulary",
+     "train-tokenizer --input text.txt --vocab-size -1 --output out",
+     {"--vocab-size: '-1': expected a whole number of at least 300"}},
     {"VocabularyThatIsAWord",
      "train-tokenizer --input text.txt --vocab-size many --output out",
      {"--vocab-size", "many"}},
     {"CoverageThatIsNoNumber",
      "train-tokenizer --input text.txt --character-coverage nan --output out",
-     {"character coverage nan"}},
+     {"--character-coverage: 'nan': expected a number of at least 0.98 and at most 1"}},
     {"CoverageBeyondOne",
      "train-tokenizer --input text.txt --character-coverage 1.5 --output out",
-     {"character coverage 1.5"}},
-    {"EmptySample", "train-tokenizer --input text.txt --sample-bytes 0 --output out", {"sample of 0 bytes"}},
+     {"--character-coverage: '1.5': expected a number of at least 0.98 and at most 1"}},
+    {"EmptySample",
+     "train-tokenizer --input text.txt --sample-bytes 0 --output out",
+     {"--sample-bytes: '0': expected a whole number of at least 1048576"}},
     {"NegativeSeed", "train-tokenizer --input text.txt --seed -1 --output out", {"--seed", "-1"}},
     {"NegativeThreads",
      "encode --tokenizer tokenizer.model --input text.txt --threads -1 --output out",
-     {"-1 threads: expected 0"}},
+     {"--threads: '-1': expected a whole number of at least 0 and at most 256"}},
     {"HugeThreads",
      "encode --tokenizer tokenizer.model --input text.txt --threads 99999999999 --output out",
      {"--threads", "99999999999"}},
+    {"CoverageBelowTheTrainersRange",
+     "train-tokenizer --input text.txt --vocab-size 330 --character-coverage 0.5 --output out",
+     {"--character-coverage", "0.5", "at least 0.98 and at most 1"}},
+    {"UnknownFormat",
+     "encode --tokenizer tokenizer.model --input text.txt --format csv --output out",
+     {"--format", "csv", "jsonl"}},
+    {"TextOfReservedCharactersAlone",
+     "train-tokenizer --input bars.txt --vocab-size 330 --output out",
+     {"they hold no visible character besides U+2585"}},
+    {"OutputThatIsAPipe",
+     "encode --tokenizer tokenizer.model --input text.txt --output pipes/a.txt",
+     {"cannot write pipes/a.txt: not a regular file"}},
+    {"OutputThatIsALinkToItself",
+     "encode --tokenizer tokenizer.model --input text.txt --output loop.txt",
+     {"cannot write loop.txt: Too many levels of symbolic links"}},
     {"UnknownSeparator",
      "encode --tokenizer tokenizer.model --input text.txt --document-separator x --output out",
      {"document-separator"}},
@@ -147,7 +190,7 @@ const BadCase kCases[] = {
      {"cannot write 'empty': expected the name of a file"}},
     {"OutputWithoutAName",
      "encode --tokenizer tokenizer.model --input text.txt --output ''",
-     {"cannot write ''"}},
+     {"--output: '': expected a value"}},
     {"OutputInNoFolder",
      "encode --tokenizer tokenizer.model --input text.txt --output none/out",
      {"cannot write none/out: no folder none"}},
@@ -169,6 +212,7 @@ class BadDataCommand : public BadInput, public testing::WithParamInterface<BadCa
     write_toy_file(folder_ / "good.bin", {5, 3});
     write("latin1.txt", "good\nna\xEFve\n");
     write("pictures/a.png", "x");
+    write("bars.txt", "\xE2\x96\x85 \xE2\x96\x85\n");
     for (const char* name : {"empty", "broken", "pipes"}) std::filesystem::create_directory(folder_ / name);
     std::filesystem::create_symlink("nowhere", folder_ / "broken/a.txt");
     std::filesystem::create_symlink("loop.txt", folder_ / "loop.txt");

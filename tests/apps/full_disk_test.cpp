@@ -99,7 +99,7 @@ TEST_F(Disk, WithoutRoomForOneMoreFile) {
   write_run();
   int most = 0;
   for (int files = 2; files <= 23; files += 3) {  // a run makes 24 files and folders
-    std::filesystem::remove_all(folder_ / "left");
+    remove_tree(folder_ / "left");
     expect_full(on_disk(fmt::format("size=8m,nr_inodes={}", files), train("--output disk/run")), "disk/run/");
     most = std::max(most, complete_checkpoints());
   }

@@ -94,7 +94,7 @@ TEST_F(BenchProgram, UserErrorsAreOneLine) {
     expect_user_error(RSE_BENCH_PROGRAM, arguments, {part});
   };
   fails("", "expected a command: attention, or --list");
-  fails("attention --heads 0", "--heads: '0': expected at least 1");
+  fails("attention --heads 0", "--heads: '0': expected a whole number of at least 1");
   fails("attention --device gpu", "--device: 'gpu': expected cpu or cuda");
   fails("attention --dtype half", "--dtype: 'half': expected float32, bfloat16 or float16");
   fails("attention --backend fast", "'fast'");

@@ -67,6 +67,84 @@ TEST_F(EvalProgram, AFailingReportLeavesTheResults) {
   EXPECT_EQ(lines("run/evaluation-1/results.jsonl"), 1u * 2 * 3);
 }
 
+TEST_F(EvalProgram, EightAtOnceKeepEightResults) {
+  const std::string one =
+      fmt::format("'{}' --log-level warn {}", RSE_EVAL_PROGRAM,
+                  words("--arms rse --lengths 32 --no-control --max-targets 9 --no-report"));
+  const Outcome all = shell("for i in 1 2 3 4 5 6 7 8; do (" + one +
+                            " >/dev/null 2>>errors; echo $? >>codes) & done; wait; cat errors");
+  EXPECT_EQ(read_file(folder_ / "codes"), "0\n0\n0\n0\n0\n0\n0\n0\n") << all.out;
+  for (int n = 1; n <= 8; ++n) {
+    EXPECT_TRUE(fs::exists(folder_ / fmt::format("run/evaluation-{}/evaluation.json", n))) << n;
+  }
+  for (const auto& [path, what] : listing(folder_ / "run"))
+    EXPECT_THAT(path.substr(folder_.path().string().size()), testing::Not(testing::HasSubstr("tmp")));
+}
+
+TEST_F(EvalProgram, AnOutputFolderThatAppearsMeanwhileIsLeftAloneAndTheResultsAreKept) {
+  write_toy_file(folder_ / "long.bin", std::vector<int>(8, 20000), 64);
+  // The log says "checkpoint of step" once the output folder was checked, some seconds before the results.
+  const Outcome outcome = shell(fmt::format(
+      "{{ '{}' --run run --data long.bin --device cpu --threads 1 --arms rse --lengths 32,64,128 --no-report "
+      "--output late 2>&1 >/dev/null; echo \"code $?\"; }} | while read -r line; do "
+      "case $line in *'checkpoint of step'*) mkdir late; touch late/x;; esac; echo \"$line\"; done",
+      RSE_EVAL_PROGRAM));
+  EXPECT_THAT(outcome.out, testing::HasSubstr("code 1\n"));
+  EXPECT_THAT(outcome.out,
+              testing::HasSubstr("--output: 'late' was made by another process meanwhile: the results "
+                                 "are complete in "));
+  EXPECT_THAT(listing(folder_ / "late"), testing::SizeIs(1));
+  EXPECT_EQ(lines("late-2/results.jsonl"), 1u * 6 * 8);
+}
+
+TEST_F(EvalProgram, AStandardOutputThatIsFullIsNamedByItsOwnErrorAndLosesNothing) {
+  for (const char* report : {"--no-report", ""}) {  // drawing one sets other errors in between
+    const Outcome outcome = shell(fmt::format("'{}' --log-level error {} >/dev/full", RSE_EVAL_PROGRAM,
+                                              words(std::string("--arms rse --lengths 32 ") + report)));
+    EXPECT_NE(outcome.exit_code, 0);
+    if (outcome.err.find("report could not be drawn") != std::string::npos)
+      continue;  // a Python without matplotlib
+    EXPECT_EQ(outcome.exit_code, 2);
+    EXPECT_THAT(outcome.err,
+                testing::StartsWith("rse-eval: error: cannot write standard output: No space left on "
+                                    "device; the results are complete in run/evaluation-"));
+  }
+  EXPECT_TRUE(fs::exists(folder_ / "run/evaluation-1/evaluation.json"));
+  EXPECT_TRUE(fs::exists(folder_ / "run/evaluation-2/evaluation.json"));
+}
+
+TEST_F(EvalProgram, ATokenFileThatIsCutMeanwhileIsNamed) {
+  write_toy_file(folder_ / "long.bin", std::vector<int>(40, 20000), 64);
+  const Outcome outcome = shell(fmt::format(
+      "'{}' --run run --data long.bin --device cpu --threads 1 --lengths 32,64,128 --beyond tile --no-report "
+      "2>log &\n"
+      "until grep -q 'distances below' log; do sleep 0.02; done\ntruncate -s 64 long.bin\nwait $!\ncode=$?\n"
+      "tail -n 1 log >&2\nexit $code",
+      RSE_EVAL_PROGRAM));
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_THAT(outcome.err,
+              testing::StartsWith("rse-eval: error: long.bin: a part of it cannot be read any more"));
+  EXPECT_FALSE(fs::exists(folder_ / "run/evaluation-1"));
+}
+
+TEST_F(EvalProgram, WarnsOfTextsThatTheRunHasSeen) {
+  fs::copy_file(folder_ / "train.bin", folder_ / "other.bin");
+  const Outcome outcome = shell(fmt::format(
+      "'{}' --run run --data other.bin --device cpu --threads 1 --arms rse --lengths 32 --no-report",
+      RSE_EVAL_PROGRAM));
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, testing::HasSubstr("warning The evaluated texts are the run's training texts"));
+  EXPECT_THAT(outcome.out, testing::StartsWith("WARNING: The evaluated texts are the run's training texts"));
+}
+
+TEST_F(EvalProgram, ANewerCheckpointWithoutItsMarkIsNamed) {
+  fs::create_directories(folder_ / "run/checkpoints/step-9");
+  const Outcome outcome = evaluate("--arms rse --lengths 32 --no-report");
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err,
+              testing::HasSubstr("run/checkpoints/step-9: not evaluated: there is no COMPLETE in it"));
+}
+
 TEST_F(EvalProgram, UserErrorsAreOneLineAndLeaveNothing) {
   const auto fails = [&](const std::string& more, const std::string& message) {
     expect_user_error(RSE_EVAL_PROGRAM, words(more), {message});

@@ -146,6 +146,92 @@ TEST(Config, OverridesWinAndSayWhereTheyCameFrom) {
               ThrowsUserError("a key of 129 bytes"));
 }
 
+struct Texts {
+  std::string folder = "runs/x", note;
+  std::vector<int64_t> sizes;
+  int64_t count = 0;
+  Inner inner;
+  void bind(ConfigBinder& b) {
+    b.path_field("folder", folder);
+    b.field("note", note);
+    b.field("sizes", sizes, at_least<int64_t>(1));
+    b.field("count", count, at_least<int64_t>(0));
+    b.group("inner", inner);
+  }
+};
+
+Texts set_in(const std::string& text, const std::string& assignment) {
+  ConfigNode tree = parse_config(text, "f.yaml");
+  set_config_value(tree, assignment);
+  Texts config;
+  bind_config(tree, config);
+  return config;
+}
+
+// What YAML would drop, cut or take for something else arrives whole where the key holds text.
+TEST(Config, ATextThatIsSetIsTakenWhole) {
+  for (const char* text : {"%x",  "a #b",    "#x",   "@x",   "`x`",
+                           "*x",  "&x",      "!x",   "[x]",  "{x}",
+                           "[x",  "a: b",    "- x",  "? x",  "|",
+                           "> x", "null",    "true", "010",  " x ",
+                           "x'y", "\"a\" b", "a=b",  "a\tb", "M\xC3\xBCnchen",
+                           ": x", "x:"}) {
+    EXPECT_EQ(set_in("", "folder=" + std::string(text)).folder, text);
+    EXPECT_EQ(set_in("", "note=" + std::string(text)).note, text);
+  }
+  EXPECT_EQ(set_in("", "note=~").note, "~");
+  EXPECT_EQ(set_in("", "folder='a #b'").folder, "a #b");  // quotes are YAML's
+  EXPECT_EQ(set_in("", "folder=\"\\u00fc\"").folder, "\xC3\xBC");
+  EXPECT_EQ(set_in("", "count= 010 ").count, 10);
+  EXPECT_EQ(set_in("", "inner={rate: 2, sizes: [3]}").inner.rate, 2);
+  EXPECT_EQ(set_in("", "inner=sizes: [3]").inner.sizes, (std::vector<int64_t>{3}));
+  EXPECT_EQ(set_in("inner: {rate: 3}", "inner=null").inner.rate, 0.5);
+}
+
+TEST(Config, ANumberThatIsSetIsNotCutEither) {
+  EXPECT_THAT([] { set_in("", "count=6 #b"); },
+              ThrowsUserError("--set count=6 #b: count: '6 #b': expected a whole"));
+  EXPECT_THAT([] { set_in("", "count=%6"); }, ThrowsUserError("count: '%6': expected a whole number"));
+  EXPECT_THAT([] { set_in("", "sizes=[1"); },
+              ThrowsUserError("--set sizes=[1: not valid YAML: found an opening bracket [ in column 1"));
+  EXPECT_THAT([] { set_in("", "inner={rate: 1, rate: 2}"); }, ThrowsUserError("key 'rate' is written twice"));
+  EXPECT_THAT([] { set_in("", "sizes=1, 2"); },
+              ThrowsUserError("sizes: '1, 2': expected a list, such as [1, 2]"));
+}
+
+TEST(Config, NothingAfterTheEqualsSignIsAnError) {
+  for (const char* text : {"", " ", "\t"}) {
+    for (const char* key : {"folder", "note", "count", "inner", "inner.rate", "unknown"}) {
+      EXPECT_THAT([&] { set_in("", fmt::format("{}={}", key, text)); },
+                  ThrowsUserError(fmt::format("{}: not set: expected a value after '='", key)));
+    }
+  }
+}
+
+TEST(Config, APathIsRefusedWhereAShellWouldHaveExpandedIt) {
+  const auto set = [](const std::string& text) { return [text] { set_in(text, "count=1"); }; };
+  EXPECT_THAT(set("count: 1\nfolder: ~/x\n"),
+              ThrowsUserError("f.yaml:2: folder: '~/x': '~' is not expanded"));
+  EXPECT_THAT(set("folder: $HOME/x\n"),
+              ThrowsUserError("f.yaml:1: folder: '$HOME/x': '$HOME' is not expanded"));
+  EXPECT_THAT(set("folder: ''\n"), ThrowsUserError("f.yaml:1: folder: '': expected a path"));
+  EXPECT_THAT([] { set_in("", "folder=~"); },
+              ThrowsUserError("--set folder=~: folder: '~': '~' is not expanded"));
+  EXPECT_EQ(set_in("folder: ~\n", "count=1").folder, "");  // null: not set
+  EXPECT_EQ(set_in("note: ~/x\n", "count=1").note, "~/x");
+  Texts unset;
+  unset.folder.clear();
+  const std::string dump = dump_config(dump_bound(unset));
+  EXPECT_EQ(set_in(dump, "count=1").folder, "");
+}
+
+TEST(Config, AKeyWithoutItsSpaceSaysSo) {
+  EXPECT_THAT([] { read("inner: {rate:6}"); },
+              ThrowsUserError("found '6' after ':', expected a space there"));
+  EXPECT_THAT([] { read("inner:\n  rate:6\n"); },
+              ThrowsUserError("f.yaml:2: inner: 'rate:6': expected a map of keys; found '6' after ':'"));
+}
+
 struct Ruled {
   Inner open, closed;
   int64_t steps = 1;

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstring>
 
@@ -26,6 +27,38 @@ TEST(AtomicFile, AppearsOnlyWhenCommitted) {
   file.write("!", 1);
   file.commit();
   EXPECT_EQ(read_file(path), "Jello!");
+}
+
+TEST(AtomicFile, ReplacesTheTargetOfALink) {
+  const TemporaryFolder folder;
+  std::filesystem::create_directory(folder / "elsewhere");
+  write_file_atomically(folder / "elsewhere/target", "old");
+  std::filesystem::create_symlink("elsewhere/target", folder / "link");
+  std::filesystem::create_symlink(folder / "link", folder / "link2");
+  std::filesystem::create_symlink("elsewhere/absent", folder / "dangling");
+  for (const char* link : {"link", "link2", "dangling"}) {
+    write_file_atomically(folder / link, link);
+    EXPECT_TRUE(std::filesystem::is_symlink(folder / link));
+    EXPECT_EQ(read_file(folder / link), link);
+  }
+  EXPECT_EQ(read_file(folder / "elsewhere/target"), "link2");
+  EXPECT_EQ(read_file(folder / "elsewhere/absent"), "dangling");
+  EXPECT_TRUE(std::filesystem::is_regular_file(std::filesystem::symlink_status(folder / "elsewhere/absent")));
+}
+
+TEST(AtomicFile, RefusesToReplaceWhatIsNoFile) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(mkfifo((folder / "pipe").c_str(), 0600), 0);
+  std::filesystem::create_symlink("pipe", folder / "link");
+  std::filesystem::create_symlink("loop", folder / "loop");
+  for (const char* name : {"pipe", "link"}) {
+    EXPECT_THAT([&] { AtomicFile file(folder / name); }, ThrowsUserError("not a regular file"));
+  }
+  EXPECT_THAT([&] { AtomicFile file(folder / "loop"); },
+              ThrowsUserError("Too many levels of symbolic links"));
+  EXPECT_THAT([] { AtomicFile file("/dev/null"); },
+              ThrowsUserError("cannot write /dev/null: not a regular file"));
+  EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
 }
 
 TEST(AtomicFile, NamesAFolderThatDoesNotExist) {

@@ -55,6 +55,46 @@ TEST(Random, MixedKeysDependOnOrder) {
   EXPECT_NE(mix_key(1, "weight"), mix_key(1, "bias"));
 }
 
+// The first numbers of the published SplitMix64 generator from the states 0 and 1234567. mix_key(a, b) is its
+// step from the state step(a) ^ b.
+TEST(Random, KeysAreMixedBySplitMix64) {
+  constexpr uint64_t kStepOf0 = 0xE220A8397B1DCDAF, kStepOf1234567 = 6457827717110365317;
+  EXPECT_EQ(mix_key(0, kStepOf0), kStepOf0);
+  EXPECT_EQ(mix_key(0, kStepOf0 ^ 1234567), kStepOf1234567);
+  EXPECT_EQ(mix_key(1234567, kStepOf1234567), kStepOf0);
+  EXPECT_EQ(mix_key(0, kStepOf0, kStepOf1234567), mix_key(kStepOf0, kStepOf1234567));
+  EXPECT_EQ(mix_key(0, "abc"), mix_key(0, 0x44BC2CF5AD770999));  // xxh64 of the name
+}
+
+// Seeds, steps, documents and layers are small numbers, whose sums and products coincide in many pairs.
+TEST(Random, KeysOfSmallNumbersAreAllDifferent) {
+  std::set<uint64_t> keys;
+  size_t count = 0;
+  for (uint64_t a = 0; a < 40; ++a) {
+    keys.insert({mix_key(a, "order"), mix_key(a, "masking"), mix_key(a, "dropout"), mix_key(a, "parameter")});
+    count += 4;
+    for (uint64_t b = 0; b < 40; ++b) {
+      keys.insert(mix_key(a, b));
+      ++count;
+      for (uint64_t c = 0; c < 40; ++c, ++count) keys.insert(mix_key(a, b, c));
+    }
+  }
+  EXPECT_EQ(keys.size(), count);
+}
+
+TEST(Random, DrawsOfNeighbouringStreamsAreAllDifferent) {
+  std::set<std::array<uint32_t, 4>> draws;
+  size_t count = 0;
+  for (const uint64_t high : {uint64_t{0}, uint64_t{1} << 32}) {
+    for (uint64_t key = 0; key < 60; ++key) {
+      for (uint64_t index = 0; index < 60; ++index, count += 2) {
+        draws.insert({random_bits(key, index | high), random_bits(key | uint64_t{1} << 63, index | high)});
+      }
+    }
+  }
+  EXPECT_EQ(draws.size(), count);
+}
+
 // Known answers of the xxHash reference implementation.
 TEST(Xxh64, MatchesPublishedVectors) {
   EXPECT_EQ(xxh64("", 0), 0xEF46DB3751D8E999ULL);

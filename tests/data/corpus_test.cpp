@@ -1,6 +1,7 @@
 #include "data/corpus.h"
 
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "tests/data/toy_text.h"
 #include "tests/data/zstd_of.h"
@@ -24,6 +25,10 @@ class CorpusTest : public testing::Test {
     EXPECT_EQ(reader.bytes_read(), reader.bytes_total());
     EXPECT_EQ(reader.documents(), documents.size());
     return documents;
+  }
+  void expect_error(const std::string& name, const std::string& content, const std::string& message) {
+    const auto path = write(name, content);
+    EXPECT_THAT([&] { read({path}); }, ThrowsUserError(path.string() + message));
   }
   TemporaryFolder folder_;
 };
@@ -85,6 +90,48 @@ TEST_F(CorpusTest, EndlessLinesAreCutBetweenWordsOrCharacters) {
   EXPECT_EQ(joined, euros + "\n");
 }
 
+// One rule: what cannot be seen is no document, in text and in JSON, whatever it consists of.
+TEST_F(CorpusTest, DocumentsWithoutAVisibleCharacterAreSkipped) {
+  const char* unseen[] = {"\\u200b",        "\\u00a0", "\\u3000",        "\\ufeff", "\\u2028", "\\u2003 \\t",
+                          "\\u200e\\u200f", "\\u00ad", "\\u2060\\u200d", "\\ufffd", "\\u0001", "\\u0085",
+                          "\\u2581",        "\\u0000", "\\ud83d",        "\\ufe0f", "\\u180e"};
+  std::string lines, text = "x\n";
+  for (const char* characters : unseen) {
+    lines += fmt::format("{{\"text\":\"{}\"}}\n", characters);
+    if (std::string(characters) == "\\u0000" || std::string(characters) == "\\ud83d") continue;
+    text +=
+        fmt::format("\n{}\n", nlohmann::json::parse(fmt::format("\"{}\"", characters)).get<std::string>());
+  }
+  CorpusReader json({write("a.jsonl", lines + "{\"text\":\"x\\u200b\"}\n")}, {});
+  std::string document;
+  EXPECT_TRUE(json.next(document));
+  EXPECT_EQ(document, "x\xE2\x80\x8B");
+  EXPECT_FALSE(json.next(document));
+  EXPECT_EQ(json.skipped(), std::size(unseen));
+  EXPECT_EQ(json.replaced(), 2u);
+  EXPECT_THAT(read({write("a.txt", text)}, {.separator = DocumentSeparator::kBlankLine}), ElementsAre("x\n"));
+  expect_error("b.txt", "\xC2\xA0\n\xE3\x80\x80\n", ": no text in the corpus (1 files, 1 blank");
+}
+
+TEST_F(CorpusTest, WhatTextCannotHoldIsReplaced) {
+  CorpusReader reader({write("a.jsonl",
+                             "{\"text\":\"cut \\ud83d\"}\n{\"a\":\"\\udc00\",\"text\":\"a\\u0000b\"}\n"
+                             "{\"text\":\"\\ud83d\\ude00 \\\\ud83d\"}\n")},
+                      {});
+  std::vector<std::string> documents;
+  for (std::string text; reader.next(text);) documents.push_back(text);
+  EXPECT_THAT(documents, ElementsAre("cut \xEF\xBF\xBD",
+                                     "a\xEF\xBF\xBD"
+                                     "b",
+                                     "\xF0\x9F\x98\x80 \\ud83d"));
+  EXPECT_EQ(reader.replaced(), 3u);
+}
+
+TEST_F(CorpusTest, ByteOrderMarksOfJoinedFilesAreNoError) {
+  const std::string line = "\xEF\xBB\xBF{\"text\":\"one\"}\n";
+  EXPECT_THAT(read({write("a.jsonl", line + line)}), ElementsAre("one", "one"));
+}
+
 // Random text, longer than the reader's buffer, comes back from every kind of file.
 TEST_F(CorpusTest, LargeFilesComeBackWhole) {
   const std::string text = toy_text(2, 200000);  // more than a megabyte
@@ -93,10 +140,6 @@ TEST_F(CorpusTest, LargeFilesComeBackWhole) {
 }
 
 TEST_F(CorpusTest, ErrorsNameFileAndLine) {
-  auto expect_error = [&](const std::string& name, const std::string& content, const std::string& message) {
-    const auto path = write(name, content);
-    EXPECT_THAT([&] { read({path}); }, ThrowsUserError(path.string() + message));
-  };
   EXPECT_THAT([&] { read({folder_ / "none.txt"}); }, ThrowsUserError("none.txt: no such file"));
   EXPECT_THAT([&] { read({}); }, ThrowsUserError("no corpus given"));
   expect_error("a.txt", "", ": no text in the corpus (1 files");
@@ -108,7 +151,7 @@ TEST_F(CorpusTest, ErrorsNameFileAndLine) {
   expect_error("c.jsonl", "{\"text\":\"x\"}\n\n{\"body\":\"x\"}\n", ":3: no field 'text'");
   expect_error("d.jsonl", "{\"text\":17}\n", ":1: field 'text' is a number: expected a string");
   expect_error("n.jsonl", "{\"id\":1e999,\"text\":\"x\"}\n", ":1: a number beyond the range");
-  expect_error("e.jsonl", "{\"text\":\"\\ud800\"}\n", ":1: not JSON");
+  expect_error("e.jsonl", "{\"text\":\"\\ud8\"}\n", ":1: not JSON");
   const std::string compressed = zstd_of(toy_text(1, 5000));
   expect_error("cut.txt.zst", compressed.substr(0, compressed.size() - 5), ": zstd data ends too early");
   expect_error("foreign.txt.zst", "this is not zstd", ": damaged zstd data");

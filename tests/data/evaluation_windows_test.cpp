@@ -38,6 +38,13 @@ TEST_F(EvaluationSetTest, ChosenPiecesSpreadOverDocuments) {
   }
 }
 
+TEST_F(EvaluationSetTest, ChosenPiecesSpreadInsideADocument) {
+  const EvaluationSet set(make({320}), 32, 2);
+  ASSERT_EQ(set.size(), 2);
+  EXPECT_EQ(set.pieces()[0].offset, 64u);  // of ten places the middles of two halves: 2 and 7
+  EXPECT_EQ(set.pieces()[1].offset, 224u);
+}
+
 TEST_F(EvaluationSetTest, FirstPiecesAreThoseOfTheFilesStart) {
   const TokenFile& file = make({100, 31, 0, 64, 33});
   const EvaluationSet all(file, 32, 0);

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/config_tree.h"
+#include "core/random.h"
 #include "tests/support.h"
 
 namespace rse {
@@ -98,6 +99,60 @@ TEST(Masking, EveryPartOfTheKeyMatters) {
   expect_binomial(agreement(1, 3, 3), 4000, 0.5);
   expect_binomial(agreement(1, 2, 4), 4000, 0.5);
   expect_binomial(agreement(1, kEvaluationEpoch, 3), 4000, 0.5);
+}
+
+// Epochs and documents are small numbers: no two documents, epochs or seeds share draws, and none has those
+// of another one moved by a token.
+TEST(Masking, NoTwoDocumentsOfARunShareDraws) {
+  const MaskingConfig config{.probability = 0.5};
+  constexpr size_t kTokens = 4000;
+  std::vector<std::vector<bool>> streams;
+  for (uint64_t seed : {1, 2}) {
+    for (uint64_t epoch : {uint64_t{0}, uint64_t{1}, uint64_t{2}, kEvaluationEpoch}) {
+      for (uint64_t document = 0; document < 4; ++document) {
+        const DocumentMask mask(config, kVocabulary, seed, epoch, document);
+        std::vector<bool>& targets = streams.emplace_back();
+        for (uint64_t offset = 0; offset < kTokens + 1; ++offset)
+          targets.push_back(mask.draw(offset, 50).target);
+      }
+    }
+  }
+  for (size_t a = 0; a < streams.size(); ++a) {
+    for (size_t b = 0; b < streams.size(); ++b) {
+      double same = 0, moved = 0;
+      for (size_t i = 0; i < kTokens; ++i) {
+        same += streams[a][i] == streams[b][i];
+        moved += streams[a][i + 1] == streams[b][i];
+      }
+      if (a == b) same = kTokens / 2.0;
+      EXPECT_NEAR(same, kTokens / 2, 6 * std::sqrt(kTokens / 4)) << a << " and " << b;
+      EXPECT_NEAR(moved, kTokens / 2, 6 * std::sqrt(kTokens / 4)) << a << " and " << b;
+    }
+  }
+}
+
+// Token `offset` takes draw `offset` of the stream of (seed, epoch, document): its first 32 bits decide
+// whether it is a target, the second how it is replaced, the third by what.
+TEST(Masking, DrawsAreTheFunctionOfSeedEpochDocumentAndOffset) {
+  const MaskingConfig config{.probability = 0.5, .mask_share = 0.4, .random_share = 0.3};
+  for (const auto& [seed, epoch, document] : std::vector<std::tuple<uint64_t, uint64_t, uint64_t>>{
+           {1, 0, 0}, {1, 2, 3}, {7, kEvaluationEpoch, 9}}) {
+    const uint64_t stream = mix_key(mix_key(mix_key(seed, "masking"), epoch), document);
+    const DocumentMask mask(config, kVocabulary, seed, epoch, document);
+    for (uint64_t offset = 0; offset < 500; ++offset) {
+      const int64_t token = 5 + static_cast<int64_t>(offset % 100);
+      const auto bits = random_bits(stream, offset);
+      const double kind = bits[1] / 4294967296.0;
+      int64_t input_id = token;
+      if (bits[0] < 0x80000000U && kind < 0.4) input_id = kMaskId;
+      if (bits[0] < 0x80000000U && kind >= 0.4 && kind < 0.7) {
+        input_id = 5 + static_cast<int64_t>(bits[2] / 4294967296.0 * 100);
+      }
+      const MaskDraw drawn = mask.draw(offset, token);
+      EXPECT_EQ(drawn.target, bits[0] < 0x80000000U);
+      EXPECT_EQ(drawn.input_id, input_id);
+    }
+  }
 }
 
 TEST(Masking, SharesAboveOneAreAConfigurationError) {

@@ -37,12 +37,60 @@ TEST_F(DataProgram, PrepareAndTheStepsAloneMakeTheSameFiles) {
             0);
   EXPECT_EQ(read_file(out + "/tokenizer.model"), read_file(out + "/b.model"));
   EXPECT_EQ(read_file(out + "/train.bin"), read_file(out + "/b.bin"));
+  const std::string manifest = read_file(out + "/manifest.json");
+  EXPECT_THAT(manifest,
+              testing::AllOf(testing::HasSubstr("\"train.bin\""), testing::HasSubstr("\"test.bin\""),
+                             testing::HasSubstr(train), testing::HasSubstr(test)));
+  EXPECT_THAT(read_file(out + "/b.model.manifest.json"), testing::HasSubstr(train));
   const Outcome info = run(fmt::format("info --verify {}/test.bin", out));
   EXPECT_EQ(info.exit_code, 0);
   const TokenFile file(out + "/test.bin");
   EXPECT_THAT(info.out, testing::HasSubstr("documents: 1\n"));
   EXPECT_THAT(info.out, testing::HasSubstr(fmt::format("tokens: {} (2 bytes each)", file.tokens())));
   EXPECT_THAT(info.out, testing::HasSubstr("checksums: right\n"));
+}
+
+TEST_F(DataProgram, SaysWhatFilesWereReadAsAndWhatWasLeftOut) {
+  write("toy.model", toy_tokenizer().model());
+  write("f/a.txt", "kato\n");
+  write("f/b.json", "{\"text\":\"miren\\ud83d\"}\n{\"text\":\"\\u3000\"}\n");
+  write("f/part-0", "{\"text\":\"solva\"}\n");
+  write("f/.hidden.txt", "du\n");
+  write("f/more.html", "du\n");
+  std::filesystem::create_directory_symlink("..", folder_ / "f/link");
+  const Outcome outcome = run("encode --input f --tokenizer toy.model --output x.bin");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  for (const char* line : {"left out, hidden (the name begins with a dot): 1 (f/.hidden.txt)",
+                           "left out, link to a folder: 1 (f/link)",
+                           "left out, ending that is not one of a corpus file: 1 (f/more.html)",
+                           "3 files taken", "f/a.txt: read as text\n", "f/b.json: read as JSON lines\n",
+                           "f/part-0: read as JSON lines (by content)\n", "1 blank documents left out",
+                           "1 escapes (halves of surrogate pairs, \\u0000) became U+FFFD"}) {
+    EXPECT_THAT(outcome.err, testing::HasSubstr(line));
+  }
+  const std::string manifest = read_file(folder_ / "x.bin.manifest.json");
+  EXPECT_THAT(manifest, testing::HasSubstr(hex64(TokenFile(folder_ / "x.bin").fingerprint())));
+  EXPECT_THAT(manifest, testing::HasSubstr("f/part-0"));
+}
+
+TEST_F(DataProgram, AProcessSubstitutionOfJsonLinesIsRead) {
+  write("toy.model", toy_tokenizer().model());
+  write("a.jsonl", "{\"text\":\"kato\"}\n{\"text\":\"miren\"}\n");
+  const Outcome outcome =
+      shell(fmt::format("bash -c \"'{}' encode --input <(cat a.jsonl) --tokenizer toy.model --output x.bin\"",
+                        RSE_DATA_PROGRAM));
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_EQ(TokenFile(folder_ / "x.bin").documents(), 2u);
+}
+
+TEST_F(DataProgram, AnOutputThatIsALinkStaysOne) {
+  write("toy.model", toy_tokenizer().model());
+  write("a.txt", "kato\n");
+  std::filesystem::create_directory(folder_ / "big");
+  std::filesystem::create_symlink("big/x.bin", folder_ / "x.bin");
+  ASSERT_EQ(run("encode --input a.txt --tokenizer toy.model --output x.bin").exit_code, 0);
+  EXPECT_TRUE(std::filesystem::is_symlink(folder_ / "x.bin"));
+  EXPECT_EQ(TokenFile(folder_ / "big/x.bin").documents(), 1u);
 }
 
 // The text comes through a pipe, so that the program is known to be in the middle of its file when the signal

@@ -175,6 +175,16 @@ TEST(TokenFile, OffsetsThatLieAreRefused) {
   }
 }
 
+TEST(TokenFile, ADamagedOffsetThatKeepsTheOrderIsFound) {
+  TemporaryFolder folder;
+  write_toy_file(folder / "a.bin", {5, 0, 3});
+  std::string bad = read_file(folder / "a.bin");
+  const uint64_t offset = 4;  // document 1 would begin a token early
+  std::memcpy(bad.data() + bad.size() - 24, &offset, sizeof offset);
+  write_bytes(folder / "bad.bin", bad);
+  EXPECT_THAT([&] { TokenFile(folder / "bad.bin"); }, ThrowsUserError("damaged document offsets"));
+}
+
 TEST(TokenFile, IdsBeyondTheVocabularyAreRefusedWhenRead) {
   TemporaryFolder folder;
   write_toy_file(folder / "a.bin", {5, 0, 3});

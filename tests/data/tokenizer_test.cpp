@@ -134,6 +134,50 @@ TEST(TokenizerTrainer, IsDeterministic) {
   EXPECT_NE(toy_model(text), toy_model(text, 340));
 }
 
+// Words of random letters in random order, with a space or, after every seventh, `end` between them.
+std::string separate_words(int count, char end) {
+  std::string text;
+  for (int i = 0; i < count; ++i) {
+    const uint32_t word = uniform_below(random_bits(5, static_cast<uint64_t>(i))[0], 60);
+    for (uint32_t letter = 0; letter < 5 + word % 3; ++letter) {
+      text += static_cast<char>('a' + uniform_below(random_bits(6, word * 10 + letter)[0], 26));
+    }
+    text += i % 7 == 6 ? end : ' ';
+  }
+  return text;
+}
+
+// Without ends, a word that a space always follows got no piece: the text in one line took twice the tokens.
+TEST(TokenizerTrainer, LineEndsDoNotMatter) {
+  const std::string one_line = separate_words(7000, ' '), lines = separate_words(7000, '\n');
+  ASSERT_LT(one_line.size(), kLongestSegment);
+  const Tokenizer of_one_line(toy_model(one_line, 340), "one line"), of_lines(toy_model(lines, 340), "lines");
+  const double ratio = static_cast<double>(of_one_line.encode(lines).size()) /
+                       static_cast<double>(of_lines.encode(lines).size());
+  EXPECT_LT(ratio, 1.02);
+}
+
+TEST(TokenizerTrainer, LinesWithTheReservedCharacterAreLearnedFrom) {
+  std::string text;
+  for (const char c : toy_text(3, 8000))
+    text += c == '\n' ? std::string(" \xE2\x96\x85\n") : std::string(1, c);
+  const std::string plain = toy_text(3, 8000);
+  const Tokenizer tokenizer(toy_model(text, 320), "bars"), expected(toy_model(plain, 320), "plain");
+  EXPECT_LT(static_cast<double>(tokenizer.encode(plain).size()),
+            1.02 * static_cast<double>(expected.encode(plain).size()));
+}
+
+TEST(TokenizerTrainer, ErrorsHaveAReason) {
+  LineSample sample(1, size_t{1} << 20);
+  sample.add("kato miren solva");
+  EXPECT_THAT([&] { train_tokenizer(sample, {.vocab_size = 330, .character_coverage = 0.5}); },
+              ThrowsUserError("character coverage 0.5: expected 0.98 to 1"));
+  LineSample reserved(1, size_t{1} << 20);
+  reserved.add("\xE2\x96\x85");
+  EXPECT_THAT([&] { train_tokenizer(reserved, {.vocab_size = 330}); },
+              ThrowsUserError("they hold no visible character besides U+2585"));
+}
+
 TEST(TokenizerTrainer, ErrorsAreOneLine) {
   auto message = [](auto call) -> std::string {
     try {

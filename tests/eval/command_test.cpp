@@ -304,6 +304,25 @@ TEST_F(EvalCommandTest, AnOddTrainedLengthHasNoControl) {
   EXPECT_EQ(make_eval_plan(command, run, file).protocol.control_window, 0);
 }
 
+TEST_F(EvalCommandTest, MasksAndPrecisionAreThoseOfTheRunWhereNoFlagSaysOtherwise) {
+  TrainedRun run;
+  run.config =
+      toy_.toy.config("", {"data.mask.probability=0.3", "data.mask.mask_share=0.5",
+                           "data.mask.random_share=0.25", "validation.seed=9", "train.precision=bf16"});
+  EvalCommand command = toy_.command();
+  const TokenFile file(toy_.data());
+  const EvalPlan plan = make_eval_plan(command, run, file);
+  EXPECT_EQ(plan.protocol.masking,
+            (MaskingConfig{.probability = 0.3, .mask_share = 0.5, .random_share = 0.25}));
+  EXPECT_EQ(plan.protocol.seed, 9u);
+  EXPECT_EQ(plan.protocol.control_window, 16);
+  EXPECT_EQ(plan.train.precision, Precision::kBf16);
+  command.mask_seed = 5;
+  command.precision = "float32";
+  EXPECT_EQ(make_eval_plan(command, run, file).protocol.seed, 5u);
+  EXPECT_EQ(make_eval_plan(command, run, file).train.precision, Precision::kFloat32);
+}
+
 TEST_F(EvalCommandTest, ARunThatGoesOnMayRemoveTheCheckpointMeanwhile) {
   const TrainedRun run = open_trained_run(toy_.run(), std::nullopt);
   const ArmConfig& arm = run.config.arms.at(2);

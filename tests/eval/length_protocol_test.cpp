@@ -118,6 +118,19 @@ TEST_F(LengthProtocolTest, ControlIsTheFullModelWhereItCoversTheWindow) {
   }
 }
 
+TEST_F(LengthProtocolTest, EverySettingReachesTheModel) {
+  const LengthProtocol protocol(*file_, config());
+  std::vector<std::pair<int64_t, int64_t>> seen;
+  const auto watching = [&](const torch::Tensor& input_ids, const SequenceLayout& layout,
+                            const torch::Tensor& targets) {
+    seen.emplace_back(layout.uniform_length, layout.attention_window);
+    return near_model(kVocabulary, 4)(input_ids, layout, targets);
+  };
+  protocol.measure(watching, {});
+  EXPECT_EQ(seen, (std::vector<std::pair<int64_t, int64_t>>{
+                      {32, 0}, {64, 0}, {128, 0}, {32, 16}, {64, 16}, {128, 16}}));
+}
+
 TEST_F(LengthProtocolTest, BatchSizeChangesRoundingOnly) {
   const LengthProtocol protocol(*file_, config());
   for (const std::string kind : {"rope", "rope_decay", "rse"}) {

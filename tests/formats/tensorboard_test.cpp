@@ -123,5 +123,31 @@ TEST(TensorBoard, AFileOfARunThatGoesOnBeginsWithItsFirstStep) {
   EXPECT_EQ(field_bytes(events[2], 7), "");
 }
 
+// A run that goes on after the clock was set back, or on a machine whose clock is late.
+TEST(TensorBoard, NamesSortInTheOrderOfMakingWhateverTheClockSays) {
+  for (const char* later :
+       {"events.out.tfevents.4000000000.123456.rse.7", "events.out.tfevents.4000000000.host.v2",
+        "events.out.tfevents.9999999998.999999.rse.99999"}) {
+    const TemporaryFolder folder;
+    std::filesystem::create_directory(folder / "rse.seed1");
+    const std::filesystem::path there = folder / "rse.seed1" / later;
+    write_file_atomically(there, "");
+    const EventFile first(folder / "rse.seed1", 5);
+    const EventFile second(folder / "rse.seed1", 9);
+    EXPECT_LT(there, first.path());
+    EXPECT_LT(first.path(), second.path());
+  }
+}
+
+TEST(TensorBoard, OtherFilesOfTheFolderDoNotCount) {
+  const TemporaryFolder folder;
+  for (const char* name :
+       {"notes.txt", "events.out.tfevents.", "events.out.tfevents.abc", "events.out.tfevents.99"}) {
+    write_file_atomically(folder / name, "");
+  }
+  const EventFile file(folder.path(), 1);
+  EXPECT_LT(file.path().filename(), "events.out.tfevents.4000000000");
+}
+
 }  // namespace
 }  // namespace rse

@@ -88,6 +88,9 @@ void corpora(const fs::path& folder) {
     seed("zstd_json", 3, zstd_of(json));
     seed("zstd_here", 2 | 4, text);
     seed("zstd_json_here", 3 | 4, json);
+    seed("gzip_here", 2 | 4 | 64, text);
+    seed("no_ending_json", 128, json);
+    seed("no_ending_array", 128, "[" + json + "]");
   }
 }
 

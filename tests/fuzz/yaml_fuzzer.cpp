@@ -36,7 +36,7 @@ struct Settings {
     b.field("deterministic", deterministic);
     b.field("steps", steps, between<int64_t>(1, 1000));
     b.field("learning_rate", learning_rate, above(0.0));
-    b.field("output", output);
+    b.path_field("output", output);
     b.choice("device", device, {{"auto", Choice::kOne}, {"cpu", Choice::kTwo}});
     b.group("model", model);
     b.group("mask", mask);
@@ -72,6 +72,8 @@ void read_tree(ConfigNode tree, const std::string& assignment) {
     Settings settings;
     bind_config(tree, settings);
     const ConfigNode dumped = dump_bound(settings);
+    if (dump_config(dumped).find("\xEF\xBF\xBD") != std::string::npos)
+      return;  // a text that --set took whole
     Settings back;
     FUZZ_EXPECT(accepted([&] { bind_config(parse_config(dump_config(dumped), "dump.yaml"), back); }));
     FUZZ_EXPECT(same(dumped, dump_bound(back)));

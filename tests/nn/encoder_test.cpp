@@ -144,8 +144,9 @@ TEST(Encoder, SequenceBeyondTheLearnedTableIsAUserError) {
       ThrowsUserError("max_positions: '24': expected at least 25"));
 }
 
-// Computes the logits from the named parameters, for method `none` and one sequence.
-torch::Tensor written_out(Encoder& encoder, const torch::Tensor& ids) {
+// Computes the logits from the named parameters, for method `none` and one sequence. key: of the dropout.
+torch::Tensor written_out(Encoder& encoder, const torch::Tensor& ids,
+                          const std::optional<DropoutKey>& key = std::nullopt) {
   const ModelConfig& config = encoder->config();
   const auto parameters = encoder->named_parameters();
   const auto linear = [&](const torch::Tensor& x, const std::string& name) {
@@ -157,30 +158,42 @@ torch::Tensor written_out(Encoder& encoder, const torch::Tensor& ids) {
     return scaled * parameters[name + ".weight"] + parameters[name + ".bias"];
   };
   const auto gelu = [](const torch::Tensor& x) { return 0.5 * x * (1 + torch::erf(x / std::sqrt(2.0))); };
-  const auto attention = [&](const torch::Tensor& x) {
-    const auto qkv = linear(x, "layers.0.query_key_value").view({-1, 3, config.heads, config.head_dim()});
+  const auto drop = [&](const torch::Tensor& x, int64_t layer, DropoutSite site) {
+    if (!key) return x;
+    return x * kept_by_dropout(x.sizes(), config.dropout, *key, layer, site) / (1 - config.dropout);
+  };
+  const auto attention = [&](const torch::Tensor& x, const std::string& layer) {
+    const auto qkv = linear(x, layer + "query_key_value").view({-1, 3, config.heads, config.head_dim()});
     const auto q = qkv.select(1, 0).transpose(0, 1), k = qkv.select(1, 1).transpose(0, 1);
     const auto scores = torch::matmul(q, k.transpose(1, 2)) / std::sqrt(double(config.head_dim()));
     const auto mixed = torch::matmul(scores.softmax(-1), qkv.select(1, 2).transpose(0, 1)).transpose(0, 1);
-    return linear(mixed.reshape({-1, config.width}), "layers.0.attention_output");
+    return linear(mixed.reshape({-1, config.width}), layer + "attention_output");
   };
-  const auto ffn = [&](const torch::Tensor& x) {
-    const torch::Tensor inner = linear(x, "layers.0.ffn_input");
-    if (config.activation == Activation::kGelu) return linear(gelu(inner), "layers.0.ffn_output");
+  const auto ffn = [&](const torch::Tensor& x, const std::string& layer) {
+    const torch::Tensor inner = linear(x, layer + "ffn_input");
+    if (config.activation == Activation::kGelu) return linear(gelu(inner), layer + "ffn_output");
     const torch::Tensor gated =
         gelu(inner.narrow(1, 0, config.ffn_width)) * inner.narrow(1, config.ffn_width, config.ffn_width);
-    return linear(gated, "layers.0.ffn_output");
+    return linear(gated, layer + "ffn_output");
   };
   torch::Tensor x = parameters["embedding.weight"].index_select(0, ids);
   if (config.embedding_norm) x = norm(x, "embedding_norm");
-  if (config.norm == NormPlacement::kPre) {
-    x = x + attention(norm(x, "layers.0.attention_norm"));
-    x = x + ffn(norm(x, "layers.0.ffn_norm"));
-    x = norm(x, "final_norm");
-  } else {
-    x = norm(x + attention(x), "layers.0.attention_norm");
-    x = norm(x + ffn(x), "layers.0.ffn_norm");
+  x = drop(x, 0, DropoutSite::kEmbedding);
+  for (int64_t index = 0; index < config.layers; ++index) {
+    const std::string layer = fmt::format("layers.{}.", index);
+    const auto attended = [&](const torch::Tensor& y) {
+      return drop(attention(y, layer), index, DropoutSite::kAttention);
+    };
+    const auto fed = [&](const torch::Tensor& y) { return drop(ffn(y, layer), index, DropoutSite::kFfn); };
+    if (config.norm == NormPlacement::kPre) {
+      x = x + attended(norm(x, layer + "attention_norm"));
+      x = x + fed(norm(x, layer + "ffn_norm"));
+    } else {
+      x = norm(x + attended(x), layer + "attention_norm");
+      x = norm(x + fed(x), layer + "ffn_norm");
+    }
   }
+  if (config.norm == NormPlacement::kPre) x = norm(x, "final_norm");
   if (config.head == HeadKind::kTransform) x = norm(gelu(linear(x, "head_dense")), "head_norm");
   return torch::matmul(x, parameters["embedding.weight"].t()) + parameters["head_bias"];
 }
@@ -190,7 +203,6 @@ TEST(Encoder, IsTheFormulaForEveryNormAndActivation) {
   for (const NormPlacement norm : {NormPlacement::kPre, NormPlacement::kPost}) {
     for (const Activation activation : {Activation::kGelu, Activation::kGeglu}) {
       ModelConfig config = small_config("none");
-      config.layers = 1;
       config.norm = norm;
       config.activation = activation;
       config.embedding_norm = activation == Activation::kGeglu;
@@ -202,6 +214,23 @@ TEST(Encoder, IsTheFormulaForEveryNormAndActivation) {
       EXPECT_LT(largest_difference(all_logits(encoder, ids, {0, 9}), written_out(encoder, ids)), 1e-10);
       EXPECT_EQ(encoder->named_parameters().contains("final_norm.weight"), norm == NormPlacement::kPre);
       EXPECT_EQ(encoder->named_parameters().contains("head_dense.weight"), norm == NormPlacement::kPre);
+    }
+  }
+}
+
+// Each place has the mask of its own layer and site, and each micro-batch has other ones.
+TEST(Encoder, DropoutMasksAreThoseOfLayerSiteAndMicroBatch) {
+  torch::NoGradGuard no_grad;
+  for (const NormPlacement norm : {NormPlacement::kPre, NormPlacement::kPost}) {
+    ModelConfig config = small_config("none");
+    config.layers = 3;
+    config.norm = norm;
+    config.dropout = 0.3;
+    Encoder encoder = small_encoder(config, 11, torch::kFloat64);
+    const torch::Tensor ids = token_ids(9, 2), all = torch::arange(9);
+    for (const DropoutKey& key : {DropoutKey{4, 0}, DropoutKey{4, 1}, DropoutKey{4, 6}, DropoutKey{5, 6}}) {
+      const torch::Tensor logits = encoder(ids, make_layout({0, 9}, torch::kCPU), all, key);
+      EXPECT_LT(largest_difference(logits, written_out(encoder, ids, key)), 1e-10) << key.micro_batch;
     }
   }
 }

@@ -232,6 +232,29 @@ TEST(RsePosition, OptionsReachTheOperator) {
   EXPECT_GT(with([](ModelConfig& c) { c.position.rotary_base = 0.0; }), 1e-3);
 }
 
+TEST(RsePosition, SkipBelowReachesTheOperator) {
+  // Keys beyond the next tile weigh too little for 0.01, and enough for float64.
+  const SequenceLayout layout = make_layout({0, 300}, torch::kCPU);
+  const torch::Tensor q = normals({300, 2, 16}, 1), v = normals({300, 2, 16}, 2);
+  std::vector<torch::Tensor> results;
+  for (const double skip_below : {0.0, 0.01}) {
+    ModelConfig config = small_config("rse");
+    config.position.keys<RsePositionConfig>().decay = {DecayScope::kGlobal, DecayInit::kUniform, 0.2};
+    config.position.keys<RsePositionConfig>().skip_below = skip_below;
+    const auto method = make_position_method(config);
+    method->initialize(1);
+    AttentionOptions options;
+    options.rotary_base = config.position.rotary_base;
+    options.skip_below = skip_below;
+    const torch::Tensor decay = method->decays()[0].to(torch::kFloat64);
+    const auto expected =
+        attention(q.unsqueeze(0), q.unsqueeze(0), v.unsqueeze(0), decay, std::nullopt, 0, options);
+    results.push_back(method->attend(0, q, q, v, layout));
+    EXPECT_LT(largest_difference(results.back(), expected.out.squeeze(0)), 1e-7) << skip_below;
+  }
+  EXPECT_GT(largest_difference(results[0], results[1]), 1e-9);
+}
+
 TEST(SequenceLayout, PositionsAndUniformLength) {
   const SequenceLayout ragged = make_layout({0, 3, 3, 5}, torch::kCPU);
   EXPECT_TRUE(torch::equal(ragged.positions, torch::tensor({0, 1, 2, 0, 1}, torch::kInt64)));

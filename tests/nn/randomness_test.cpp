@@ -99,6 +99,29 @@ TEST_P(Dropout, MaskIsAFunctionOfTheKey) {
   }
 }
 
+// Micro-batches, layers and sites are small numbers: a key that added them up would give (1, 2) and (2, 1)
+// the same mask.
+TEST_P(Dropout, NoTwoMasksOfARunAreAlike) {
+  constexpr int64_t kElements = 20000;
+  const double deviation = std::sqrt(0.58 * 0.42 / kElements), rate_deviation = std::sqrt(0.21 / kElements);
+  std::vector<torch::Tensor> masks;
+  for (uint64_t micro_batch = 0; micro_batch < 6; ++micro_batch) {
+    for (int64_t layer = 0; layer < 4; ++layer) {
+      for (const DropoutSite site : {DropoutSite::kEmbedding, DropoutSite::kAttention, DropoutSite::kFfn}) {
+        const torch::Tensor ones = torch::ones({kElements}, GetParam());
+        const torch::Tensor kept = dropout(ones, 0.3, DropoutKey{3, micro_batch}, layer, site) != 0;
+        masks.push_back(kept.to(torch::kCPU, torch::kFloat64));
+        EXPECT_NEAR(masks.back().mean().item<double>(), 0.7, 5 * rate_deviation);
+      }
+    }
+  }
+  // Two independent masks agree in a share of 0.7^2 + 0.3^2 of their elements.
+  const torch::Tensor rows = torch::stack(masks), others = 1 - rows;
+  torch::Tensor agreement = (torch::matmul(rows, rows.t()) + torch::matmul(others, others.t())) / kElements;
+  agreement.fill_diagonal_(0.58);
+  EXPECT_LT((agreement - 0.58).abs().max().item<double>(), 6 * deviation);
+}
+
 TEST_P(Dropout, LeavesTheDefaultGeneratorAlone) {
   torch::manual_seed(5);
   const torch::Tensor expected = torch::rand({10}, GetParam());
@@ -116,6 +139,20 @@ TEST_P(Dropout, KeepRateScaleAndGradient) {
   EXPECT_LT(largest_difference(y, kept * (2.0 / 0.7)), 1e-6);
   (3.0 * y).sum().backward();
   EXPECT_LT(largest_difference(x.grad(), kept * (3.0 / 0.7)), 1e-6);
+}
+
+TEST(DropoutOnTheCpu, MaskIsTheFunctionOfSeedMicroBatchLayerAndSite) {
+  for (const double rate : {0.1, 0.5, 0.9}) {
+    for (const DropoutKey& key : {DropoutKey{1, 0}, DropoutKey{1, 7}, DropoutKey{~uint64_t{0}, 1}}) {
+      for (const int64_t layer : {0, 3}) {
+        for (const DropoutSite site : {DropoutSite::kEmbedding, DropoutSite::kAttention, DropoutSite::kFfn}) {
+          const torch::Tensor dropped = dropout(torch::ones({33, 7}), rate, key, layer, site);
+          EXPECT_TRUE(torch::equal(dropped != 0, kept_by_dropout({33, 7}, rate, key, layer, site)))
+              << rate << ", micro-batch " << key.micro_batch << ", layer " << layer;
+        }
+      }
+    }
+  }
 }
 
 TEST_P(Dropout, NoKeyOrRateZeroChangesNothing) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/random.h"
+#include "nn/dropout.h"
 #include "nn/encoder.h"
 #include "nn/position/learned.h"
 #include "nn/position/rse.h"
@@ -44,6 +45,20 @@ inline torch::Tensor token_ids(int64_t count, uint64_t key) {
     ids[i] = static_cast<int64_t>(uniform_below(random_bits(key, static_cast<uint64_t>(i))[0], 40));
   }
   return ids;
+}
+
+// The elements that dropout() keeps on the CPU, a function of its arguments alone: element i takes draw i of
+// the stream of (seed, micro-batch, layer, site), four draws per random_bits().
+inline torch::Tensor kept_by_dropout(at::IntArrayRef sizes, double rate, const DropoutKey& key, int64_t layer,
+                                     DropoutSite site) {
+  const uint64_t place = mix_key(static_cast<uint64_t>(layer), static_cast<uint64_t>(site));
+  const uint64_t stream = mix_key(mix_key(mix_key(key.seed, "dropout"), key.micro_batch), place);
+  torch::Tensor kept = torch::empty(sizes, torch::kBool);
+  bool* const elements = kept.data_ptr<bool>();
+  for (int64_t i = 0; i < kept.numel(); ++i) {
+    elements[i] = uniform01(random_bits(stream, static_cast<uint64_t>(i / 4))[i % 4]) >= rate;
+  }
+  return kept;
 }
 
 inline double largest_difference(const torch::Tensor& a, const torch::Tensor& b) {

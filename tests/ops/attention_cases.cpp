@@ -102,8 +102,7 @@ void RelativeErrors::keep_worst(const RelativeErrors& other) {
   decay = std::max(decay, other.decay);
 }
 
-RelativeErrors compare_with_oracle(const Case& c, const Target& target) {
-  const CaseTensors t = make_tensors(c, target.device);
+CaseResults results_of(const Case& c, const CaseTensors& t, const Target& target) {
   AttentionOptions options = c.options;
   options.backend = target.backend;
   poison_free_memory(target.device);
@@ -111,22 +110,33 @@ RelativeErrors compare_with_oracle(const Case& c, const Target& target) {
   poison_free_memory(target.device);
   const auto grad = torch::autograd::grad({result.out, result.rem}, {t.query, t.key, t.value, t.decay},
                                           {t.grad_out, t.grad_rem});
+  return {to_oracle(c, result.out), rem_to_oracle(c, result.rem), to_oracle(c, grad[0]),
+          to_oracle(c, grad[1]),    to_oracle(c, grad[2]),        grad[3].to(torch::kCPU, torch::kFloat64)};
+}
 
+CaseResults results_of_oracle(const Case& c, const CaseTensors& t, bool running) {
   const OracleInputs inputs{to_oracle(c, t.query),
                             to_oracle(c, t.key),
                             to_oracle(c, t.value),
                             t.decay.detach().to(torch::kCPU, torch::kFloat64),
                             c.borders,
-                            c.options};
-  const OracleOutputs expected = oracle_forward(inputs);
-  const OracleGradients expected_grad =
+                            c.options,
+                            running};
+  const OracleOutputs out = oracle_forward(inputs);
+  const OracleGradients grad =
       oracle_backward(inputs, to_oracle(c, t.grad_out), rem_to_oracle(c, t.grad_rem));
-  return {relative_error(to_oracle(c, result.out), expected.out),
-          relative_error(rem_to_oracle(c, result.rem), expected.rem),
-          relative_error(to_oracle(c, grad[0]), expected_grad.query),
-          relative_error(to_oracle(c, grad[1]), expected_grad.key),
-          relative_error(to_oracle(c, grad[2]), expected_grad.value),
-          relative_error(grad[3].to(torch::kCPU, torch::kFloat64), expected_grad.decay)};
+  return {out.out, out.rem, grad.query, grad.key, grad.value, grad.decay};
+}
+
+RelativeErrors errors_between(const CaseResults& results, const CaseResults& expected) {
+  return {relative_error(results.out, expected.out),     relative_error(results.rem, expected.rem),
+          relative_error(results.query, expected.query), relative_error(results.key, expected.key),
+          relative_error(results.value, expected.value), relative_error(results.decay, expected.decay)};
+}
+
+RelativeErrors compare_with_oracle(const Case& c, const Target& target) {
+  const CaseTensors t = make_tensors(c, target.device);
+  return errors_between(results_of(c, t, target), results_of_oracle(c, t));
 }
 
 RelativeErrors bounds_of(torch::ScalarType dtype) {
@@ -145,15 +155,19 @@ RelativeErrors bounds_of(torch::ScalarType dtype) {
   }
 }
 
-RelativeErrors expect_matches_oracle(const Case& c, const Target& target) {
-  SCOPED_TRACE(describe(c));
-  const RelativeErrors errors = compare_with_oracle(c, target), bounds = bounds_of(c.dtype);
+void expect_within(const RelativeErrors& errors, const RelativeErrors& bounds) {
   EXPECT_LE(errors.out, bounds.out);
   EXPECT_LE(errors.rem, bounds.rem);
   EXPECT_LE(errors.query, bounds.query);
   EXPECT_LE(errors.key, bounds.key);
   EXPECT_LE(errors.value, bounds.value);
   EXPECT_LE(errors.decay, bounds.decay);
+}
+
+RelativeErrors expect_matches_oracle(const Case& c, const Target& target) {
+  SCOPED_TRACE(describe(c));
+  const RelativeErrors errors = compare_with_oracle(c, target);
+  expect_within(errors, bounds_of(c.dtype));
   return errors;
 }
 

@@ -65,11 +65,25 @@ struct RelativeErrors {
   void keep_worst(const RelativeErrors& other);
 };
 
+// Outputs and gradients of one call, float64 on the CPU, with the shapes that the oracle gives them.
+struct CaseResults {
+  torch::Tensor out, rem, query, key, value, decay;
+};
+
+// What the target, and what the oracle, computes of the tensors of a case. The oracle takes them as they are,
+// rounded to the case's dtype or not; running: see OracleInputs.
+CaseResults results_of(const Case& c, const CaseTensors& t, const Target& target);
+CaseResults results_of_oracle(const Case& c, const CaseTensors& t, bool running = false);
+
+RelativeErrors errors_between(const CaseResults& results, const CaseResults& expected);
+
 // Computes the errors of the case against the oracle on the same rounded inputs.
 RelativeErrors compare_with_oracle(const Case& c, const Target& target);
 
 // Returns the bounds of src/ops/README.md section 4, and 1e-10 throughout for float64.
 RelativeErrors bounds_of(torch::ScalarType dtype);
+
+void expect_within(const RelativeErrors& errors, const RelativeErrors& bounds);
 
 // Runs compare_with_oracle and expects every error within bounds_of(c.dtype).
 RelativeErrors expect_matches_oracle(const Case& c, const Target& target);

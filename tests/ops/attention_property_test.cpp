@@ -257,8 +257,9 @@ TEST_P(AttentionPropertyTest, LargestFloat16StaysFinite) {
   }
 }
 
-// dA is a sum of 64 products 100 * 100, which exceeds the range of float16, and its sums exceed it further.
-TEST_P(AttentionPropertyTest, GradientsBeyondFloat16StayFinite) {
+// dA is a sum of 64 products 100 * 100, which exceeds the range of float16, and its sums exceed it further:
+// gradients may be infinite, but never NaN. attention_extremes_test.cpp says which must be.
+TEST_P(AttentionPropertyTest, GradientsBeyondFloat16AreNeverNan) {
   for (const auto dtype : dtypes({torch::kFloat16})) {
     Case c = make_case();
     c.dtype = dtype;
@@ -267,7 +268,8 @@ TEST_P(AttentionPropertyTest, GradientsBeyondFloat16StayFinite) {
     CaseTensors t = make_tensors(c, GetParam().device);
     t.value = torch::full_like(t.value, 100).requires_grad_();
     t.grad_out = torch::full_like(t.grad_out, 100);
-    for (const Tensor& grad : gradients(attend(t, c.options), t)) EXPECT_TRUE(all_finite(grad));
+    for (const Tensor& grad : gradients(attend(t, c.options), t))
+      EXPECT_FALSE(torch::isnan(grad).any().item<bool>());
   }
 }
 

@@ -13,6 +13,9 @@ namespace {
 using torch::Tensor;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr int64_t kLargest = std::numeric_limits<int64_t>::max();
+constexpr int64_t kSmallest = std::numeric_limits<int64_t>::min();
 
 // A valid call, which each test spoils in one place.
 struct Call {
@@ -116,8 +119,12 @@ TEST(AttentionChecksTest, Decay) {
 TEST(AttentionChecksTest, Options) {
   expect_error(
       {}, [](Call& c) { c.options.window = -2; }, "window is -2, expected 0 (none) or a positive distance");
-  expect_error(
-      {}, [](Call& c) { c.max_seqlen = -1; }, "max_seqlen is -1, expected");
+  for (const int64_t negative : {int64_t{-1}, -(int64_t{1} << 32) + 5, kSmallest}) {
+    expect_error(
+        {}, [&](Call& c) { c.options.window = negative; }, fmt::format("window is {}, expected", negative));
+    expect_error(
+        {}, [&](Call& c) { c.max_seqlen = negative; }, fmt::format("max_seqlen is {}, expected", negative));
+  }
   expect_error(
       {}, [](Call& c) { c.max_seqlen = 4; }, "max_seqlen is 4, expected 0 (unknown) or at least");
   for (const double base : {-1.0, 0.5, 1.0, kNan}) {
@@ -125,13 +132,105 @@ TEST(AttentionChecksTest, Options) {
         {}, [&](Call& c) { c.options.rotary_base = base; },
         fmt::format("rotary_base is {}, expected 0", base));
   }
-  expect_error(
-      {}, [](Call& c) { c.options.scale = kNan; }, "scale is nan, expected a finite number");
+  for (const double scale : {kNan, kInfinity, -kInfinity, 1.1e30, -1.1e30, 3.5e38, 1e300}) {
+    expect_error(
+        {}, [&](Call& c) { c.options.scale = scale; },
+        fmt::format("scale is {}, expected a finite number from -1e+30 to 1e+30", scale));
+  }
   for (const double skip_below : {-1e-9, 1.0, kNan}) {
     expect_error(
         {}, [&](Call& c) { c.options.skip_below = skip_below; },
         fmt::format("skip_below is {}, expected", skip_below));
   }
+}
+
+// The results and gradients of a call, float32, in one tensor.
+Tensor all_results(Call call) {
+  for (Tensor* x : {&call.query, &call.key, &call.value, &call.decay}) x->requires_grad_(true);
+  const AttentionResult result = attention(call.query, call.key, call.value, call.decay, call.cu_seqlens,
+                                           call.max_seqlen, call.options, call.borders);
+  std::vector<Tensor> all = {result.out, result.rem};
+  const auto gradients = torch::autograd::grad({result.out.sum() + result.rem.sum()},
+                                               {call.query, call.key, call.value, call.decay});
+  all.insert(all.end(), gradients.begin(), gradients.end());
+  for (Tensor& x : all) x = x.detach().flatten();
+  return torch::cat(all);
+}
+
+TEST(AttentionChecksTest, NoWindowIsTooLarge) {
+  for (const Backend backend : {Backend::kAuto, Backend::kReference}) {
+    for (const bool causal : {false, true}) {
+      Call call;
+      call.query = torch::randn({1, 200, 3, 16});
+      call.key = call.value = call.query.clone();
+      call.options.backend = backend;
+      call.options.causal = causal;
+      const Tensor expected = all_results(call);
+      for (const int64_t window :
+           {int64_t{200}, int64_t{1} << 31, int64_t{1} << 62, kLargest - 62, kLargest}) {
+        call.options.window = window;
+        EXPECT_TRUE(torch::equal(all_results(call), expected)) << to_string(backend) << ", " << window;
+      }
+      const auto share = [&](int64_t window) {
+        call.options.window = window;
+        return visited_share(call.query, call.key, call.value, call.decay, {}, kLargest, call.options);
+      };
+      EXPECT_EQ(share(kLargest), share(0));
+    }
+  }
+}
+
+TEST(AttentionChecksTest, EveryDecayAndScaleIsFiniteOrRefused) {
+  for (const Backend backend : {Backend::kAuto, Backend::kReference}) {
+    for (const auto dtype : {torch::kFloat32, torch::kFloat64, torch::kBFloat16, torch::kFloat16}) {
+      const bool wide = dtype == torch::kFloat64;
+      for (const double decay :
+           {1e30, 1e37, 2.3e38, 2.4e38, 3.4e38, wide ? 1e308 : 0.0, wide ? 1.7e308 : 0.0}) {
+        Call call;
+        for (Tensor* x : {&call.query, &call.key, &call.value}) *x = x->to(dtype);
+        call.decay = torch::full({3}, decay, wide ? torch::kFloat64 : torch::kFloat32);
+        call.options.backend = backend;
+        EXPECT_TRUE(torch::isfinite(all_results(call)).all().item<bool>())
+            << to_string(backend) << ", " << torch::toString(dtype) << ", decay " << decay;
+      }
+    }
+    for (const double scale : {0.0, 1e-300, -0.25, 1e10, 1e30, -1e30}) {
+      Call call;
+      call.options.backend = backend;
+      call.options.scale = scale;
+      EXPECT_TRUE(torch::isfinite(all_results(call)).all().item<bool>())
+          << to_string(backend) << ", " << scale;
+    }
+  }
+}
+
+TEST(AttentionChecksTest, UndefinedTensors) {
+  expect_error(
+      {}, [](Call& c) { c.query = Tensor(); }, "query is None, expected a tensor");
+  expect_error(
+      {}, [](Call& c) { c.key = Tensor(); }, "key is None, expected a tensor");
+  expect_error(
+      {}, [](Call& c) { c.value = Tensor(); }, "value is None, expected a tensor");
+  expect_error(
+      {}, [](Call& c) { c.decay = Tensor(); }, "decay is None, expected a tensor");
+  expect_error(
+      packed_call({0, 5}), [](Call& c) { c.cu_seqlens = Tensor(); }, "cu_seqlens is None, expected a tensor");
+  expect_error(
+      {}, [](Call& c) { c.query = c.key = c.value = c.decay = Tensor(); },
+      "query is None, expected a tensor");
+}
+
+TEST(AttentionChecksTest, SizesBeyondInt32) {
+  constexpr int64_t kMany = int64_t{1} << 31;
+  const auto spoil = [](std::vector<int64_t> sizes) {  // of strides 0, which take no memory
+    return [sizes](Call& c) {
+      c.query = c.key = c.value = torch::zeros({8}).expand(sizes);
+      c.decay = torch::zeros({1}).expand({sizes[2]});
+    };
+  };
+  expect_error({}, spoil({kMany, 1, 1, 8}), "query has 2147483648 batch rows, expected at most 2147483519");
+  expect_error({}, spoil({1, kMany, 1, 8}), "query has 2147483648 tokens, expected at most");
+  expect_error({}, spoil({1, 1, kMany, 8}), "query has 2147483648 heads, expected at most");
 }
 
 TEST(AttentionChecksTest, CuSeqlens) {
@@ -155,6 +254,24 @@ TEST(AttentionChecksTest, CuSeqlens) {
         c.borders = {0, 2, 5};
       },
       "borders has 3 entries, expected the 2");
+  expect_error(
+      {},
+      [](Call& c) {
+        c.borders = {0, 5};
+      },
+      "borders has 2 entries, expected the 0 of cu_seqlens");
+  expect_error(
+      packed_call({0, 2, 5}),
+      [](Call& c) {
+        c.borders = {0, 3, 5};
+      },
+      "borders[1] is 3, expected cu_seqlens' 2");
+  expect_error(  // lengths that wrap around to positive numbers
+      packed_call({0, 2, 3, 5}),
+      [](Call& c) {
+        c.borders = {0, kLargest, kSmallest, 5};
+      },
+      "borders[1] is 9223372036854775807, expected cu_seqlens' 2");
 }
 
 TEST(AttentionChecksTest, Names) {

@@ -48,6 +48,7 @@ struct Head {
   Matrix query, key, value;  // query and key are rotated
   double decay, scale;
   AttentionOptions options;
+  bool running;
   Matrix beta, weight;  // weight is A
   Matrix start, rem;    // r_i and rem_i, [sides][length]
 
@@ -60,6 +61,21 @@ struct Head {
   }
   static int side_of(int64_t i, int64_t j) { return j < i ? 0 : 1; }
 };
+
+// Returns the product of 1 - beta_ik over the keys k strictly between i and j.
+double product_between(const Head& h, int64_t i, int64_t j) {
+  double p = 1;
+  for (int64_t k = std::min(i, j) + 1; k <= std::max(i, j) - 1; ++k) p *= 1 - h.beta[i][k];
+  return p;
+}
+
+// Returns product_between(h, i, j) for every j.
+std::vector<double> running_products(const Head& h, int64_t i) {
+  std::vector<double> products(h.length(), 1.0);
+  for (int64_t j = i - 2; j >= 0; --j) products[j] = products[j + 1] * (1 - h.beta[i][j + 1]);
+  for (int64_t j = i + 2; j < h.length(); ++j) products[j] = products[j - 1] * (1 - h.beta[i][j - 1]);
+  return products;
+}
 
 void compute_weights(Head& h) {
   const int64_t n = h.length();
@@ -77,11 +93,10 @@ void compute_weights(Head& h) {
       if (h.options.mass == Mass::kShared) h.start[side][i] = (1 - h.beta[i][i]) / h.sides();
       h.rem[side][i] = h.start[side][i];
     }
+    const std::vector<double> products = h.running ? running_products(h, i) : std::vector<double>();
     for (int64_t j = 0; j < n; ++j) {
       if (!h.takes_part(i, j)) continue;
-      double p = 1;
-      for (int64_t k = std::min(i, j) + 1; k <= std::max(i, j) - 1; ++k) p *= 1 - h.beta[i][k];
-      h.weight[i][j] = h.beta[i][j] * p;
+      h.weight[i][j] = h.beta[i][j] * (h.running ? products[j] : product_between(h, i, j));
       if (i == j) continue;
       const int side = Head::side_of(i, j);
       h.weight[i][j] *= h.start[side][i];
@@ -98,11 +113,17 @@ struct HeadGradients {
 // Returns the sum of t_im over the keys m that are strictly farther from i than j, on j's side.
 double farther_sum(const Head& h, const Matrix& t, int64_t i, int64_t j) {
   double sum = 0;
-  for (int64_t m = 0; m < h.length(); ++m) {
-    const bool same_side = m != i && Head::side_of(i, m) == Head::side_of(i, j);
-    if (same_side && std::abs(i - m) > std::abs(i - j)) sum += t[i][m];
-  }
+  const int64_t begin = j < i ? 0 : j + 1, end = j < i ? j : h.length();
+  for (int64_t m = begin; m < end; ++m) sum += t[i][m];
   return sum;
+}
+
+// Returns farther_sum(h, t, i, j) for every j.
+std::vector<double> running_sums(const Head& h, const Matrix& t, int64_t i) {
+  std::vector<double> sums(h.length(), 0.0);
+  for (int64_t j = 1; j < i; ++j) sums[j] = sums[j - 1] + t[i][j - 1];
+  for (int64_t j = h.length() - 2; j > i; --j) sums[j] = sums[j + 1] + t[i][j + 1];
+  return sums;
 }
 
 // grad_rem is [sides][length].
@@ -128,10 +149,11 @@ HeadGradients head_gradients(const Head& h, const Matrix& grad_out, const Matrix
       if (j != i) all_others += t[i][j];
     }
     for (double e : end) all_others += e;
+    const std::vector<double> sums = h.running ? running_sums(h, t, i) : std::vector<double>();
     for (int64_t j = 0; j < n; ++j) {
       if (!h.takes_part(i, j)) continue;
       double farther = h.options.mass == Mass::kShared ? all_others : 0.0;
-      if (i != j) farther = farther_sum(h, t, i, j) + end[Head::side_of(i, j)];
+      if (i != j) farther = (h.running ? sums[j] : farther_sum(h, t, i, j)) + end[Head::side_of(i, j)];
       const double dx = t[i][j] - h.beta[i][j] * (t[i][j] + farther);
       grad.decay -= dx * static_cast<double>(std::abs(i - j));
       for (size_t d = 0; d < head_dim; ++d) {
@@ -161,6 +183,7 @@ void for_each_head(const OracleInputs& in, const Visit& visit) {
                in.decay[index].item<double>(),
                scale,
                in.options,
+               in.running,
                {},
                {},
                {},

@@ -14,7 +14,8 @@ using torch::Tensor;
 OracleInputs random_inputs(const AttentionOptions& options) {
   torch::manual_seed(7);
   const auto random = [] { return torch::randn({1, 8, 1, 4}, torch::kFloat64); };
-  return {random() * 2, random(), random(), torch::tensor({0.2}, torch::kFloat64), {0, 5, 5, 8}, options};
+  return {random() * 2, random(), random(), torch::tensor({0.2}, torch::kFloat64),
+          {0, 5, 5, 8}, options,  false};
 }
 
 // Returns the central difference of sum(out * grad_out) + sum(rem * grad_rem) with respect to every entry of
@@ -55,6 +56,24 @@ TEST(OracleTest, GradientsAreCentralDifferences) {
     EXPECT_LE(relative_error(grad.key, differences(inputs.key)), 1e-8);
     EXPECT_LE(relative_error(grad.value, differences(inputs.value)), 1e-8);
     EXPECT_LE(relative_error(grad.decay, differences(inputs.decay)), 1e-8);
+  }
+}
+
+TEST(OracleTest, RunningProductsAndSumsAreThoseOfTheTripleLoop) {
+  for (const AttentionOptions& options : all_modes(/*window=*/4)) {
+    OracleInputs inputs = random_inputs(options);
+    const OracleOutputs loop = oracle_forward(inputs);
+    const Tensor grad_out = torch::randn_like(loop.out), grad_rem = torch::randn_like(loop.rem);
+    const OracleGradients loop_grad = oracle_backward(inputs, grad_out, grad_rem);
+    inputs.running = true;
+    const OracleOutputs running = oracle_forward(inputs);
+    const OracleGradients running_grad = oracle_backward(inputs, grad_out, grad_rem);
+    EXPECT_LE(relative_error(running.out, loop.out), 1e-14);
+    EXPECT_LE(relative_error(running.rem, loop.rem), 1e-14);
+    EXPECT_LE(relative_error(running_grad.query, loop_grad.query), 1e-13);
+    EXPECT_LE(relative_error(running_grad.key, loop_grad.key), 1e-13);
+    EXPECT_LE(relative_error(running_grad.value, loop_grad.value), 1e-13);
+    EXPECT_LE(relative_error(running_grad.decay, loop_grad.decay), 1e-13);
   }
 }
 

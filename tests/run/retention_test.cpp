@@ -36,16 +36,47 @@ TEST_F(Retention, TheNewestStayAndTheBest) {
   EXPECT_THAT(left(), testing::ElementsAre(100));
 }
 
-TEST_F(Retention, IncompleteOnesNeitherCountNorStay) {
+// Those without COMPLETE were damaged by somebody else, such as a copy that was cut short.
+TEST_F(Retention, IncompleteOnesDoNotCountAndStay) {
   add(5);
   add(7, /*complete=*/false);
   add(8, /*complete=*/false);
+  add(2, /*complete=*/false);
   remove_old_checkpoints(folder_.path(), 1, std::nullopt);
   EXPECT_THAT(left(), testing::ElementsAre(5));
   remove_unfinished_checkpoints(folder_.path());
-  EXPECT_FALSE(fs::exists(checkpoint_folder(folder_.path(), 7)));
-  EXPECT_FALSE(fs::exists(checkpoint_folder(folder_.path(), 8)));
+  EXPECT_THAT(incomplete_checkpoints(folder_.path()), testing::ElementsAre(2, 7, 8));
+  EXPECT_EQ(read_file(checkpoint_folder(folder_.path(), 8) / "weights"), "8");
   EXPECT_THAT(left(), testing::ElementsAre(5));
+}
+
+TEST_F(Retention, OnlyWhatAProcessWasWritingOrRemovingGoes) {
+  add(5);
+  const fs::path all = folder_ / "checkpoints";
+  for (const char* name : {".step-6.tmp", ".step-4.removed.tmp"}) {
+    EXPECT_TRUE(is_unfinished_checkpoint(all / name)) << name;
+    fs::create_directories(all / name / "inside");
+  }
+  const std::vector<std::string> others = {".step-6", ".step-x.tmp", "step-6.tmp",       ".step-06.tmp",
+                                           ".tmp",    "step-6.old",  ".step-6.copy.tmp", "best"};
+  for (const std::string& name : others) {
+    EXPECT_FALSE(is_unfinished_checkpoint(all / name)) << name;
+    fs::create_directories(all / name / "inside");
+  }
+  remove_unfinished_checkpoints(folder_.path());
+  EXPECT_FALSE(fs::exists(all / ".step-6.tmp"));
+  EXPECT_FALSE(fs::exists(all / ".step-4.removed.tmp"));
+  for (const std::string& name : others) EXPECT_TRUE(fs::exists(all / name / "inside")) << name;
+  EXPECT_THAT(left(), testing::ElementsAre(5));
+}
+
+TEST_F(Retention, ARemovalThatWasCutShortDoesNotHinderTheNext) {
+  add(5);
+  add(6);
+  fs::create_directories(folder_ / "checkpoints/.step-5.removed.tmp/inside");
+  remove_old_checkpoints(folder_.path(), 1, std::nullopt);
+  EXPECT_THAT(left(), testing::ElementsAre(6));
+  EXPECT_FALSE(fs::exists(folder_ / "checkpoints/.step-5.removed.tmp"));
 }
 
 TEST_F(Retention, OnlyFoldersOfOurNameAreCheckpoints) {

@@ -164,12 +164,14 @@ TEST_F(ResumedRun, BranchesOffFromAnOlderCheckpoint) {
   RunConfig branch = config;
   branch.base.output = toy_.path("branch").string();
   const ResumePlan plan = plan_resume(source, true, branch, toy_.train_file(), toy_.valid_file());
-  branch_off(plan, branch);
+  {
+    NewRunFolder folder(branch.base.output);
+    branch_off(plan, branch, folder);
+  }
   EXPECT_THAT(complete_checkpoints(branch.base.output), testing::ElementsAre(6));
   EXPECT_EQ(metric_lines(branch.base.output, "update").back()["step"], 6);
   resume(branch, branch.base.output);
-  fs::remove(run / "checkpoints/step-3/COMPLETE");
-  remove_leftovers(run);  // so that both runs have steps 6, 9 and 12
+  remove_checkpoint(run / "checkpoints/step-3");  // so that both runs have steps 6, 9 and 12
   expect_same_run(run, branch.base.output);
 }
 
@@ -343,15 +345,25 @@ TEST_F(ResumedRun, OneProcessHoldsTheLock) {
 TEST_F(ResumedRun, LeftoversOfAKilledProcessGo) {
   const fs::path run = crashed_run(config_of({}), 8, "run");
   std::ofstream(run / "config.yaml.tmp.123") << "half";
+  std::ofstream(run / "summary.json.tmp.77") << "half";
   std::ofstream(run / "notes.tmp.txt") << "mine";
+  std::ofstream(run / "notes.tmp.123") << "mine";
   fs::create_directories(run / "checkpoints/.step-9.tmp/x");
   fs::create_directories(run / "checkpoints/step-2");
   std::ofstream(run / "checkpoints/step-2/trainer.json") << "{}";
+  fs::create_directories(run / ".new-run.tmp");
+  testing::internal::CaptureStdout();  // where spdlog's default logger writes
   remove_leftovers(run);
-  EXPECT_FALSE(fs::exists(run / "config.yaml.tmp.123"));
-  EXPECT_TRUE(fs::exists(run / "notes.tmp.txt"));
-  EXPECT_FALSE(fs::exists(run / "checkpoints/.step-9.tmp"));
-  EXPECT_FALSE(fs::exists(run / "checkpoints/step-2"));
+  const std::string log = testing::internal::GetCapturedStdout();
+  for (const char* name :
+       {"config.yaml.tmp.123", "summary.json.tmp.77", "checkpoints/.step-9.tmp", ".new-run.tmp"}) {
+    EXPECT_FALSE(fs::exists(run / name)) << name;
+    EXPECT_THAT(log, testing::HasSubstr(std::string(name) + ": removed"));
+  }
+  for (const char* name :
+       {"notes.tmp.txt", "notes.tmp.123", "checkpoints/step-2/trainer.json", "metrics.jsonl"}) {
+    EXPECT_TRUE(fs::exists(run / name)) << name;
+  }
   EXPECT_THAT(complete_checkpoints(run), testing::ElementsAre(3, 6));
 }
 
