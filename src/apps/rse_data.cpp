@@ -63,8 +63,7 @@ int run(int argc, char** argv) {
   if (!parse_flags(app, argc, argv)) return kExitOk;
   init_logging(log_level);
   if (*train) make_tokenizer(request.train, request.corpus, request.tokenizer, file);
-  if (*encode)
-    make_token_file(request.train, request.corpus, Tokenizer::load(tokenizer), request.encoding, file);
+  if (*encode) make_token_file(request.train, request.corpus, tokenizer, request.encoding, file);
   if (*all) prepare(request);
   if (*info) fmt::print("{}", describe(TokenFile(file), verify));
   return kExitOk;

@@ -39,6 +39,24 @@ void check_output_file(const std::filesystem::path& output) {
   }
 }
 
+// What is read must not be written: it would be lost. Links and other names of the same file count.
+void expect_not_read(const Paths& outputs, const Paths& read) {
+  for (const std::filesystem::path& file : read) {
+    for (const std::filesystem::path& output : outputs) {
+      std::error_code missing;
+      if (!std::filesystem::equivalent(file, output, missing)) continue;
+      throw_user_error("cannot write {}: {} is read, and would be lost: expected another output",
+                       output.string(), file.string());
+    }
+  }
+}
+
+Paths files_of(const Paths& inputs) {
+  Paths paths;
+  for (const CorpusFile& file : list_corpus(inputs).files) paths.push_back(file.path);
+  return paths;
+}
+
 // Says how each file is read, as long as there are few, and what is left out of folders.
 void log_files(CorpusReader& reader) {
   constexpr size_t kFilesNamed = 10, kPathsNamed = 3;
@@ -155,16 +173,20 @@ std::filesystem::path manifest_beside(const std::filesystem::path& output) {
 void make_tokenizer(const Paths& inputs, const CorpusOptions& corpus, const TokenizerOptions& options,
                     const std::filesystem::path& output) {
   check_output_file(output);
+  expect_not_read({output, manifest_beside(output)}, files_of(inputs));
   const StopSignal stop;
   const LearnedTokenizer learned = learn_tokenizer(inputs, corpus, options, output, stop);
   write_file_atomically(manifest_beside(output), manifest_text({learned.manifest}, corpus));
   write_file_atomically(output, learned.tokenizer.model());
 }
 
-void make_token_file(const Paths& inputs, const CorpusOptions& corpus, const Tokenizer& tokenizer,
+void make_token_file(const Paths& inputs, const CorpusOptions& corpus, const std::filesystem::path& model,
                      const EncodingOptions& options, const std::filesystem::path& output) {
+  const Tokenizer tokenizer = Tokenizer::load(model);
   check_encoding_options(options);
   check_output_file(output);
+  expect_not_read({output, manifest_beside(output)}, files_of(inputs));
+  expect_not_read({output, manifest_beside(output)}, {model});
   const StopSignal stop;
   const EncodedFile encoded = encode_into(output, inputs, corpus, tokenizer, options, stop);
   write_file_atomically(manifest_beside(output), manifest_text({encoded.manifest}, corpus));
@@ -174,10 +196,16 @@ void make_token_file(const Paths& inputs, const CorpusOptions& corpus, const Tok
 void prepare(const PrepareRequest& request) {
   check_encoding_options(request.encoding);
   expect_readable_twice(request.train);
-  for (const Paths* inputs : {&request.valid, &request.test}) list_corpus(*inputs);
+  const std::filesystem::path model = request.output / "tokenizer.model";
+  Paths outputs = {model};
+  for (const char* name : {"train.bin", "valid.bin", "test.bin", "manifest.json"}) {
+    outputs.push_back(request.output / name);
+  }
+  for (const Paths* inputs : {&request.train, &request.valid, &request.test}) {
+    expect_not_read(outputs, files_of(*inputs));
+  }
   const StopSignal stop;
   NewFolder folder(request.output);
-  const std::filesystem::path model = request.output / "tokenizer.model";
   const Tokenizer tokenizer =
       learn_tokenizer(request.train, request.corpus, request.tokenizer, model, stop).tokenizer;
   std::vector<std::unique_ptr<TokenFileWriter>> writers;

@@ -1,7 +1,7 @@
 // Makes files for training from text, as rse-data does, with progress and log lines.
 //
-// Invariant: every output appears complete or not at all, and all outputs of prepare() together. Errors are
-// UserErrors.
+// Invariants: every output appears complete or not at all, and all outputs of prepare() together; no output
+// replaces a file that is read. Errors are UserErrors.
 #pragma once
 
 #include <filesystem>
@@ -22,8 +22,9 @@ using Paths = std::vector<std::filesystem::path>;
 void make_tokenizer(const Paths& inputs, const CorpusOptions& corpus, const TokenizerOptions& options,
                     const std::filesystem::path& output);
 
-// Encodes the corpus into the token file `output`, with a manifest beside it as above.
-void make_token_file(const Paths& inputs, const CorpusOptions& corpus, const Tokenizer& tokenizer,
+// Encodes the corpus by the tokenizer of the file `model` into the token file `output`, with a manifest beside
+// it as above.
+void make_token_file(const Paths& inputs, const CorpusOptions& corpus, const std::filesystem::path& model,
                      const EncodingOptions& options, const std::filesystem::path& output);
 
 struct PrepareRequest {

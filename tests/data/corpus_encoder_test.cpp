@@ -105,7 +105,8 @@ TEST_F(CorpusEncoderTest, MissingInputsAndFoldersAreFoundBeforeAnyWork) {
   request.output = folder_ / "out";
   EXPECT_THAT([&] { prepare(request); }, ThrowsUserError("none.txt: no such file"));
   EXPECT_FALSE(std::filesystem::exists(request.output));
-  EXPECT_THAT([&] { make_token_file(request.train, {}, tokenizer_, {}, folder_ / "no/a.bin"); },
+  write_file_atomically(folder_ / "m.model", tokenizer_.model());
+  EXPECT_THAT([&] { make_token_file(request.train, {}, folder_ / "m.model", {}, folder_ / "no/a.bin"); },
               ThrowsUserError("no folder"));
 }
 
