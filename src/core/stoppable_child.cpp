@@ -140,7 +140,7 @@ std::string run_stoppable(const StopSignal& stop, const std::string& purpose,
   }
   RSE_ASSERT(!text.empty() && WIFEXITED(status) && WEXITSTATUS(status) == kExitOk,
              "the process to {} ended with status {}", purpose, status);
-  const std::string content = text.substr(1);
+  std::string content = text.substr(1);
   if (text.front() == kUserError) throw UserError(content);
   if (text.front() == kFailure) throw std::runtime_error(content);
   return content;

@@ -274,7 +274,7 @@ class SlipFinder {
         at = end - 1;
         value_begins = false;
       } else if (c == '[' || c == '{') {
-        flow_.push_back({c, number_, column(line_, at), indent_, false});
+        flow_.push_back({c, number_, column_behind(at), indent_, false});
         value_begins = true;
       } else if (c == ']' || c == '}') {
         if (!close_bracket(at)) return;
@@ -297,6 +297,18 @@ class SlipFinder {
     }
   }
 
+  // column(line_, at), from where the last call in this line ended: a line may be a megabyte of brackets.
+  size_t column_behind(size_t at) {
+    if (counted_line_ != number_ || at < counted_) {
+      counted_line_ = number_;
+      counted_ = 0;
+      counted_column_ = 0;
+    }
+    counted_column_ += column(line_.substr(counted_), at - counted_) - 1;
+    counted_ = at;
+    return counted_column_ + 1;
+  }
+
   bool close_bracket(size_t at) {
     const Opened& opened = flow_.back();
     if (line_[at] != closing(opened.character)) {
@@ -312,8 +324,10 @@ class SlipFinder {
   std::string_view line_;
   int number_ = 0;
   std::optional<YamlSlip> slip_;
-  std::vector<Level> levels_;       // of the block that is being read, outermost first
-  std::vector<Opened> flow_;        // open brackets, outermost first
+  std::vector<Level> levels_;  // of the block that is being read, outermost first
+  std::vector<Opened> flow_;   // open brackets, outermost first
+  int counted_line_ = 0;       // column_behind() has counted up to byte counted_ of this line
+  size_t counted_ = 0, counted_column_ = 0;
   Opened quote_;                    // open at the end of a line
   size_t indent_ = 0;               // of the last line of a block
   bool opens_ = false;              // may the next line be deeper?
