@@ -56,7 +56,7 @@ std::string reason_of(const sentencepiece::util::Status& status) {
   std::replace(text.begin(), text.end(), '\n', ' ');
   const size_t open = text.find(" ["), close = text.rfind(']');
   if (open == std::string::npos || close == std::string::npos || close < open) return text;
-  const std::string reason = text.substr(std::min(text.size(), close + 2));
+  std::string reason = text.substr(std::min(text.size(), close + 2));
   if (reason.find_first_not_of(' ') != std::string::npos) return reason;
   return fmt::format("SentencePiece expected {}", text.substr(open + 2, close - open - 2));
 }
