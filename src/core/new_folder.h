@@ -22,6 +22,7 @@ class NewFolder {
  private:
   // False where a parent was there and is gone. UserError as the constructor.
   bool make(const std::filesystem::path& path, bool last_attempt);
+  void remove_made();
 
   std::vector<std::filesystem::path> made_;  // outermost first
 };

@@ -3,6 +3,7 @@
 #
 # Every call ends in an error that names the place which was looked at, before anything is installed or built.
 set -euo pipefail
+unset RSE_CALLED_FROM  # scripts/test.sh sets it for the scripts that it calls itself
 root=$1
 here=$(mktemp -d)
 trap 'rm -rf "$here"' EXIT
@@ -23,5 +24,5 @@ expect "error: $here/folder is a folder" "$root/scripts/quickstart.sh" --text fo
 expect "error: cannot read $here/none.txt" "$root/scripts/quickstart.sh" --text none.txt
 expect "error: cannot read /none.txt" "$root/scripts/quickstart.sh" --text /none.txt
 expect "error: --text '': expected a file" "$root/scripts/quickstart.sh" --text ""
-expect "RSE_TORCH_PREFIX=$here/torch has no" env -u RSE_CALLED_FROM RSE_HOME=cache RSE_TORCH_PREFIX=torch "$root/scripts/setup.sh"
+expect "RSE_TORCH_PREFIX=$here/torch has no" env RSE_HOME=cache RSE_TORCH_PREFIX=torch "$root/scripts/setup.sh"
 [ -e cache/setup.lock ] || { echo "check_script_paths: RSE_HOME=cache is not the caller's $here/cache" >&2; exit 1; }
