@@ -1,12 +1,15 @@
-// What every test program may use: a temporary folder, and a matcher for user errors.
+// What every test program may use: a temporary folder, processes at once, and a matcher for user errors.
 #pragma once
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "core/check.h"
 #include "core/file.h"
@@ -31,6 +34,26 @@ class TemporaryFolder {
  private:
   std::filesystem::path path_;
 };
+
+// Runs work(0) to work(processes - 1) at once, each in a child of this process, and expects that all end well.
+template <typename Work>
+void run_at_once(int processes, const Work& work) {
+  std::vector<pid_t> children;
+  for (int process = 0; process < processes; ++process) {
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      work(process);
+      _exit(0);
+    }
+    children.push_back(child);
+  }
+  for (const pid_t child : children) {
+    int status = 0;
+    waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0);
+  }
+}
 
 // Matches a callable that throws a UserError whose message contains `part`.
 inline auto ThrowsUserError(const std::string& part) {

@@ -1,6 +1,7 @@
 #include "core/check.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -28,25 +29,32 @@ int report(const char* name, const char* kind, std::string_view message, int cod
   return code;
 }
 
-// Opens /dev/null in place of closed standard streams: a file opened there would get that stream's text.
-void open_standard_streams() {
+// Opens a device in place of each closed standard stream: a file opened there would get that stream's text. Returns
+// whether standard output was closed; then what a program writes to it fails, as text that nobody gets should.
+bool open_standard_streams() {
+  bool output_closed = false;
   for (int stream = 0; stream < 3; ++stream) {
-    if (::fcntl(stream, F_GETFD) < 0 && errno == EBADF)
-      ::open("/dev/null", O_RDWR);  // the lowest free number
+    if (::fcntl(stream, F_GETFD) >= 0 || errno != EBADF) continue;
+    ::open(stream == STDOUT_FILENO ? "/dev/full" : "/dev/null", O_RDWR);  // it gets the lowest free number
+    output_closed |= stream == STDOUT_FILENO;
   }
+  return output_closed;
 }
 
 }  // namespace
 
 int run_program(const char* name, const std::function<int()>& body) {
-  open_standard_streams();
+  const bool output_closed = open_standard_streams();
   // The reader of the output may end first (`| head`, `| tee` on Ctrl-C). Then writing fails, instead of
   // killing the program before it has saved its work.
   std::signal(SIGPIPE, SIG_IGN);
   end_on_lost_pages(name);
   try {
     const int code = body();
-    if (std::fflush(stdout) != 0) throw_user_error("cannot write standard output: {}", std::strerror(errno));
+    if (std::fflush(stdout) != 0) {
+      throw_user_error("cannot write standard output: {}",
+                       output_closed ? "it was closed when the program started" : std::strerror(errno));
+    }
     if (std::ferror(stdout) != 0)  // errno is of something else by now
       throw_user_error("cannot write standard output: an earlier part of it could not be written");
     return code;

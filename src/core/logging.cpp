@@ -1,5 +1,6 @@
 #include "core/logging.h"
 
+#include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/base_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
@@ -13,6 +14,7 @@
 #include <mutex>
 
 #include "core/check.h"
+#include "core/printable.h"
 
 namespace rse {
 namespace {
@@ -44,6 +46,25 @@ class LogFile : public spdlog::sinks::base_sink<std::mutex> {
   std::FILE* file_;
 };
 
+// The message of a log line ("%v" of spdlog's patterns) with its control characters made visible.
+class PrintableMessage : public spdlog::custom_flag_formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, const std::tm&, spdlog::memory_buf_t& line) override {
+    const std::string text = printable({message.payload.data(), message.payload.size()});
+    line.append(text.data(), text.data() + text.size());
+  }
+  std::unique_ptr<custom_flag_formatter> clone() const override {
+    return std::make_unique<PrintableMessage>();
+  }
+};
+
+// pattern: spdlog's, with %* for the message.
+std::unique_ptr<spdlog::formatter> make_formatter(const std::string& pattern) {
+  auto formatter = std::make_unique<spdlog::pattern_formatter>();
+  formatter->add_flag<PrintableMessage>('*').set_pattern(pattern);
+  return formatter;
+}
+
 }  // namespace
 
 void init_logging(const std::string& level) {
@@ -54,7 +75,7 @@ void init_logging(const std::string& level) {
   auto logger =
       std::make_shared<spdlog::logger>("rse", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
   logger->set_level(spdlog::level::from_str(level));
-  logger->set_pattern("%H:%M:%S %^%l%$ %v");
+  logger->set_formatter(make_formatter("%H:%M:%S %^%l%$ %*"));
   logger->flush_on(spdlog::level::info);
   logger->set_error_handler([](const std::string& message) { throw UserError(message); });
   spdlog::set_default_logger(logger);
@@ -62,8 +83,16 @@ void init_logging(const std::string& level) {
 
 void add_log_file(const std::filesystem::path& path) {
   auto sink = std::make_shared<LogFile>(path);
-  sink->set_pattern("%Y-%m-%d %H:%M:%S %l %v");
+  sink->set_formatter(make_formatter("%Y-%m-%d %H:%M:%S %l %*"));
   spdlog::default_logger()->sinks().push_back(sink);
+}
+
+void log_lines(std::string_view text) {
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    spdlog::info("{}", text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
 }
 
 double now_seconds() {
@@ -93,7 +122,7 @@ std::string format_bytes(double bytes) {
 }
 
 ProgressBar::ProgressBar(std::string title, uint64_t total, std::string unit)
-    : title_(std::move(title)),
+    : title_(printable(title)),
       unit_(std::move(unit)),
       total_(total),
       start_(now_seconds()),

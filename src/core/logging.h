@@ -1,12 +1,13 @@
 // Logging through spdlog, progress bars, and numbers as people read them.
 //
-// Order of calls: a program calls init_logging() once; then spdlog::info(...) and its like may be called
-// anywhere.
+// Invariant: a message is one line, whatever names and values it holds (core/printable.h). Order of calls: a program
+// calls init_logging() once; then spdlog::info(...) and its like may be called anywhere.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 namespace rse {
 
@@ -15,6 +16,9 @@ void init_logging(const std::string& level);
 
 // From now on messages are also appended to `path`.
 void add_log_file(const std::filesystem::path& path);
+
+// Logs each line of `text` as a message of level info.
+void log_lines(std::string_view text);
 
 // "1h02m03s", "4m05s", "12s"; "?" for negative or non-finite.
 std::string format_duration(double seconds);

@@ -54,8 +54,13 @@ uint64_t replace_bad_escapes(std::string& line) {
 std::string json_text(const std::string& line, const std::string& field,
                       const std::function<std::string()>& where) {
   nlohmann::json object;
+  int found = 0;  // keys of that name; nlohmann::json keeps the last one's value
+  const auto count_keys = [&](int depth, nlohmann::json::parse_event_t event, const nlohmann::json& parsed) {
+    if (event == nlohmann::json::parse_event_t::key && depth == 1 && parsed == field) ++found;
+    return true;
+  };
   try {
-    object = nlohmann::json::parse(line);
+    object = nlohmann::json::parse(line, count_keys);
   } catch (const nlohmann::json::parse_error& error) {
     throw_user_error("{}: not JSON (at byte {} of the line): expected one object per line", where(),
                      error.byte);
@@ -63,6 +68,8 @@ std::string json_text(const std::string& line, const std::string& field,
     throw_user_error("{}: a number beyond the range of a double: expected one that fits", where());
   }
   if (!object.is_object()) throw_user_error("{}: a JSON {}: expected an object", where(), object.type_name());
+  if (found > 1)
+    throw_user_error("{}: field '{}' is there {} times: expected it once", where(), field, found);
   const auto value = object.find(field);
   if (value == object.end()) throw_user_error("{}: no field '{}' in this object", where(), field);
   if (!value->is_string()) {

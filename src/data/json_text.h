@@ -12,7 +12,7 @@ namespace rse {
 uint64_t replace_bad_escapes(std::string& line);
 
 // The string in field `field` of the object that is `line` (valid UTF-8 without bad escapes). UserError that
-// begins with where() (called for that alone), where there is none.
+// begins with where() (called for that alone), where there is none, or more than one.
 std::string json_text(const std::string& line, const std::string& field,
                       const std::function<std::string()>& where);
 

@@ -10,8 +10,10 @@
 
 #include "core/check.h"
 #include "core/file.h"
+#include "core/folder_lock.h"
 #include "core/logging.h"
 #include "core/new_folder.h"
+#include "core/printable.h"
 #include "core/stop_signal.h"
 #include "core/stoppable_child.h"
 #include "data/manifest.h"
@@ -206,6 +208,11 @@ void prepare(const PrepareRequest& request) {
   }
   const StopSignal stop;
   NewFolder folder(request.output);
+  const FolderLock lock(request.output);
+  if (lock.state() == FolderLock::State::kTaken) {
+    throw_user_error("--output: '{}': another process writes into this folder: expected one at a time",
+                     request.output.string());
+  }
   const Tokenizer tokenizer =
       learn_tokenizer(request.train, request.corpus, request.tokenizer, model, stop).tokenizer;
   std::vector<std::unique_ptr<TokenFileWriter>> writers;
@@ -236,7 +243,7 @@ std::string describe(const TokenFile& file, bool verify) {
   }
   std::string text;
   const auto line = std::back_inserter(text);
-  fmt::format_to(line, "file: {}\n", file.path().string());
+  fmt::format_to(line, "file: {}\n", printable(file.path().string()));
   fmt::format_to(line, "documents: {}\n", file.documents());
   fmt::format_to(line, "tokens: {} ({} bytes each)\n", file.tokens(), file.token_width());
   if (file.documents() > 0) fmt::format_to(line, "tokens per document: {} to {}\n", shortest, longest);

@@ -1,8 +1,6 @@
 #include "eval/evaluation_folder.h"
 
-#include <fcntl.h>
 #include <spdlog/spdlog.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,6 +15,7 @@
 #include "core/atomic_folder.h"
 #include "core/check.h"
 #include "core/file.h"
+#include "core/folder_lock.h"
 #include "core/new_folder.h"
 
 namespace rse {
@@ -62,41 +61,6 @@ std::optional<TemporaryName> parse_temporary(const std::string& text) {
   const auto process = whole_number(std::string_view(middle).substr(dot + 1));
   return process ? std::optional(TemporaryName{middle.substr(0, dot), *process}) : std::nullopt;
 }
-
-// A lock on a folder, which the kernel releases when its process ends, however it ends.
-class FolderLock {
- public:
-  enum class State { kHeld, kTaken, kUnknown };  // kUnknown: the file system has no such locks
-
-  explicit FolderLock(const fs::path& folder)
-      : descriptor_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-    if (descriptor_ < 0) {
-      state_ = errno == ENOENT ? State::kTaken : State::kUnknown;
-      return;
-    }
-    if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
-      state_ = errno == EWOULDBLOCK ? State::kTaken : State::kUnknown;
-      return;
-    }
-    // Another process may have renamed or removed the folder between opening and locking.
-    struct stat mine {
-    }, there{};
-    const bool same = ::fstat(descriptor_, &mine) == 0 && ::stat(folder.c_str(), &there) == 0 &&
-                      mine.st_dev == there.st_dev && mine.st_ino == there.st_ino;
-    state_ = same ? State::kHeld : State::kTaken;
-  }
-  ~FolderLock() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-  }
-  FolderLock(const FolderLock&) = delete;
-  FolderLock& operator=(const FolderLock&) = delete;
-
-  State state() const { return state_; }
-
- private:
-  int descriptor_;
-  State state_ = State::kTaken;
-};
 
 // True for folders that hold nothing but files of an evaluation.
 bool holds_results_only(const fs::path& folder) {

@@ -8,6 +8,7 @@
 #include "core/check.h"
 #include "core/file.h"
 #include "core/logging.h"
+#include "core/printable.h"
 #include "core/stop_signal.h"
 #include "run/device.h"
 #include "run/retention.h"
@@ -116,11 +117,13 @@ void describe_resume(const ResumeSource& source, const RunConfig& config, const 
   const ResumePlan plan = plan_resume(source, branches, config, train_file, valid_file);
   for (const std::string& note : plan.notes) spdlog::warn("{}", note);
   if (plan.finished) {
-    fmt::print("the run {} is finished, at step {}\n", source.run_folder.string(), plan.state.step);
+    fmt::print("the run {} is finished, at step {}\n", printable(source.run_folder.string()),
+               plan.state.step);
   } else if (plan.checkpoint) {
-    fmt::print("would go on at step {} from {}\n", plan.state.step, plan.checkpoint->string());
+    fmt::print("would go on at step {} from {}\n", plan.state.step, printable(plan.checkpoint->string()));
   } else {
-    fmt::print("would start over: no checkpoint of {} was saved yet\n", source.run_folder.string());
+    fmt::print("would start over: no checkpoint of {} was saved yet\n",
+               printable(source.run_folder.string()));
   }
 }
 

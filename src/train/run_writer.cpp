@@ -63,8 +63,8 @@ void RunWriter::checkpoint(RunProgress& progress, const std::vector<ReplicaSnaps
 
 void RunWriter::summary(const std::vector<ReplicaSummary>& summaries, double unigram_entropy, int64_t step) {
   write_summary(run_folder_ / "summary.json", summaries, unigram_entropy, device_);
-  spdlog::info("{} steps in {}\n{}", step - first_step_, format_duration(now_seconds() - start_seconds_),
-               summary_table(summaries, unigram_entropy));
+  spdlog::info("{} steps in {}", step - first_step_, format_duration(now_seconds() - start_seconds_));
+  log_lines(summary_table(summaries, unigram_entropy));
 }
 
 void RunWriter::prune(const RunProgress& progress) const {

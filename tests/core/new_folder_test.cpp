@@ -11,6 +11,7 @@
 #include <set>
 
 #include "core/atomic_folder.h"
+#include "core/folder_lock.h"
 #include "tests/support.h"
 
 namespace rse {
@@ -54,23 +55,12 @@ TEST(RenameToNew, ManyProcessesGetAsManyNames) {
   for (const auto rename : {rename_to_new, rename_over_claim}) {
     const TemporaryFolder folder;
     constexpr int kProcesses = 8, kEach = 20;
-    std::vector<pid_t> children;
-    for (int process = 0; process < kProcesses; ++process) {
-      const pid_t child = fork();
-      if (child == 0) {
-        for (int i = 0; i < kEach; ++i) {
-          const fs::path made = filled(folder / fmt::format("{}.{}.tmp", process, i));
-          for (int n = 1; !rename(made, folder / std::to_string(n));) ++n;
-        }
-        _exit(0);
+    run_at_once(kProcesses, [&](int process) {
+      for (int i = 0; i < kEach; ++i) {
+        const fs::path made = filled(folder / fmt::format("{}.{}.tmp", process, i));
+        for (int n = 1; !rename(made, folder / std::to_string(n));) ++n;
       }
-      children.push_back(child);
-    }
-    for (const pid_t child : children) {
-      int status = 0;
-      waitpid(child, &status, 0);
-      EXPECT_EQ(status, 0);
-    }
+    });
     std::set<std::string> contents;
     for (int n = 1; n <= kProcesses * kEach; ++n)
       contents.insert(read_file(folder / std::to_string(n) / "file"));
@@ -90,6 +80,23 @@ TEST(AtomicFolder, ReplacesNoFolderNotEvenAnEmptyOne) {
   EXPECT_THAT(make, ThrowsUserError("a: File exists"));
   EXPECT_TRUE(fs::is_empty(folder / "a"));
   EXPECT_FALSE(fs::exists(folder / ".a.tmp"));
+}
+
+TEST(FolderLock, IsHeldByOneProcessUntilItEnds) {
+  const TemporaryFolder folder;
+  EXPECT_EQ(FolderLock(folder / "none").state(), FolderLock::State::kTaken);
+  {
+    const FolderLock lock(folder.path());
+    EXPECT_EQ(lock.state(), FolderLock::State::kHeld);
+    run_at_once(1, [&](int) {
+      if (FolderLock(folder.path()).state() != FolderLock::State::kTaken) _exit(1);
+    });
+  }
+  run_at_once(1, [&](int) {
+    const FolderLock lock(folder.path());
+    _exit(lock.state() == FolderLock::State::kHeld ? 0 : 1);  // without its destructor
+  });
+  EXPECT_EQ(FolderLock(folder.path()).state(), FolderLock::State::kHeld);
 }
 
 // Others make the parent and take it away again, as a process does that fails.

@@ -53,6 +53,9 @@ TEST_F(CorpusTest, JsonLines) {
   EXPECT_THAT(read({write("a.jsonl", lines)}), ElementsAre("one\ntwo \xE2\x82\xAC", "last"));
   EXPECT_THAT(read({write("a.ndjson.zst", zstd_of(lines))}), ElementsAre("one\ntwo \xE2\x82\xAC", "last"));
   EXPECT_THAT(read({write("b.jsonl", "{\"body\": \"x\"}\n")}, {.field = "body"}), ElementsAre("x"));
+  const std::string others =
+      "{\"n\": 1, \"n\": {\"text\": 2}, \"text\": \"x\", \"m\": [{\"text\": \"y\"}]}\n";
+  EXPECT_THAT(read({write("c.jsonl", others)}), ElementsAre("x"));
 }
 
 TEST_F(CorpusTest, FoldersAreReadInOrderOfNames) {
@@ -150,6 +153,7 @@ TEST_F(CorpusTest, ErrorsNameFileAndLine) {
   expect_error("b.jsonl", "[1]\n", ":1: a JSON array: expected an object");
   expect_error("c.jsonl", "{\"text\":\"x\"}\n\n{\"body\":\"x\"}\n", ":3: no field 'text'");
   expect_error("d.jsonl", "{\"text\":17}\n", ":1: field 'text' is a number: expected a string");
+  expect_error("twice.jsonl", "{\"text\":\"x\",\"text\":\"y\"}\n", ":1: field 'text' is there 2 times");
   expect_error("n.jsonl", "{\"id\":1e999,\"text\":\"x\"}\n", ":1: a number beyond the range");
   expect_error("e.jsonl", "{\"text\":\"\\ud8\"}\n", ":1: not JSON");
   const std::string compressed = zstd_of(toy_text(1, 5000));

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "core/file.h"
+#include "core/folder_lock.h"
 #include "data/token_file.h"
 #include "data/tokenizer.h"
 #include "tests/data/toy_text.h"
@@ -71,6 +72,37 @@ TEST_F(DataProgram, SaysWhatFilesWereReadAsAndWhatWasLeftOut) {
   const std::string manifest = read_file(folder_ / "x.bin.manifest.json");
   EXPECT_THAT(manifest, testing::HasSubstr(hex64(TokenFile(folder_ / "x.bin").fingerprint())));
   EXPECT_THAT(manifest, testing::HasSubstr("f/part-0"));
+}
+
+TEST_F(DataProgram, ANameCannotBreakALineOfTheLog) {
+  write("f/a\nerror: all is lost.txt", "kato\n");
+  write("f/b.txt", "kato\n");
+  write("toy.model", toy_tokenizer().model());
+  const Outcome outcome = run("encode --input f --tokenizer toy.model --output 'x\ny.bin'");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, testing::HasSubstr("f/a\\x0Aerror: all is lost.txt: read as text\n"));
+  EXPECT_THAT(outcome.err, testing::Not(testing::HasSubstr("\nerror")));
+  EXPECT_THAT(outcome.err, testing::Not(testing::HasSubstr("\ny.bin")));
+  EXPECT_THAT(run("info 'x\ny.bin'").out, testing::HasSubstr("file: x\\x0Ay.bin\n"));
+}
+
+TEST_F(DataProgram, TextForAClosedOutputIsAnError) {
+  write("toy.model", toy_tokenizer().model());
+  write("a.txt", "kato\n");
+  const Outcome quiet = run("encode --input a.txt --tokenizer toy.model --output x.bin >&- <&-");
+  EXPECT_EQ(quiet.exit_code, 0) << quiet.err;  // it has nothing to say there
+  const Outcome info = run("info x.bin >&-");
+  EXPECT_EQ(info.exit_code, 2);
+  EXPECT_EQ(info.err,
+            "rse-data: error: cannot write standard output: it was closed when the program started\n");
+}
+
+TEST_F(DataProgram, TwoAtOnceDoNotMixTheirFilesInOneFolder) {
+  write("train.txt", toy_text(6, 20000));
+  std::filesystem::create_directory(folder_ / "out");
+  const FolderLock other(folder_ / "out");
+  expect_user_error(RSE_DATA_PROGRAM, "prepare --train train.txt --vocab-size 330 --output out",
+                    {"--output: 'out': another process writes into this folder"});
 }
 
 TEST_F(DataProgram, AProcessSubstitutionOfJsonLinesIsRead) {

@@ -61,20 +61,9 @@ TEST_F(EvaluationFolderTest, TakesTheFirstFreeNumber) {
 }
 
 TEST_F(EvaluationFolderTest, EightAtOnceKeepEightResults) {
-  std::vector<pid_t> children;
-  for (int i = 0; i < 8; ++i) {
-    const pid_t child = fork();
-    if (child == 0) {
-      for (int n = 0; n < 10; ++n) make();
-      _exit(0);
-    }
-    children.push_back(child);
-  }
-  for (const pid_t child : children) {
-    int status = 0;
-    waitpid(child, &status, 0);
-    EXPECT_EQ(status, 0);
-  }
+  run_at_once(8, [&](int) {
+    for (int n = 0; n < 10; ++n) make();
+  });
   std::map<std::string, int> by_process;
   for (int n = 1; n <= 80; ++n)
     ++by_process[read_file(run_ / fmt::format("evaluation-{}", n) / "results.csv")];
