@@ -83,6 +83,7 @@ else
   torch_prefix=$(torch_of python3)
   if [ -z "$torch_prefix" ]; then
     make_venv "$rse_home/torch-2.11.0" scripts/requirements-torch.txt
+    python3 scripts/close_search_paths.py "$rse_home/torch-2.11.0"
     torch_prefix=$(torch_of "$rse_home/torch-2.11.0/bin/python")
     [ -n "$torch_prefix" ] || fail "torch of $rse_home/torch-2.11.0 does not load; remove that folder and run this again"
   fi

@@ -38,7 +38,9 @@ std::string warning(const FileOverlap& file, int64_t evaluated, const char* text
 }
 
 std::string found(const FileOverlap& file, const char* texts) {
-  if (!file.documents) return fmt::format("not counted in the {} texts, which are not at hand", texts);
+  if (!file.documents) {
+    return fmt::format("it is not known how many are in the {} texts, which are not at hand", texts);
+  }
   return fmt::format("{} in the {} texts", wording::grouped(*file.documents), texts);
 }
 
@@ -58,7 +60,7 @@ std::vector<std::string> overlap_warnings(const DataOverlap& overlap) {
 }
 
 std::string overlap_in_words(const DataOverlap& overlap) {
-  return fmt::format("of {}: {}; {}", wording::count_of(overlap.documents, "evaluated document"),
+  return fmt::format("of {}, as a whole: {}; {}", wording::count_of(overlap.documents, "evaluated document"),
                      found(overlap.train, "training"), found(overlap.valid, "validation"));
 }
 

@@ -6,10 +6,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <stdexcept>
+#include <string_view>
 
 #include "core/check.h"
 
@@ -81,6 +83,38 @@ std::string drain(int descriptor) {
   return text;
 }
 
+// The environment without the entries of PYTHONPATH that mean the current folder, whose modules would be run: empty
+// ones (a colon at its end) and relative ones.
+std::vector<std::string> environment() {
+  constexpr std::string_view kName = "PYTHONPATH=";
+  std::vector<std::string> variables;
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    std::string_view text = *variable;
+    if (!text.starts_with(kName)) {
+      variables.emplace_back(text);
+      continue;
+    }
+    text.remove_prefix(kName.size());
+    std::string kept;
+    for (size_t begin = 0; begin <= text.size();) {
+      const size_t end = std::min(text.find(':', begin), text.size());
+      const std::string_view entry = text.substr(begin, end - begin);
+      if (entry.starts_with('/')) kept += fmt::format("{}{}", kept.empty() ? "" : ":", entry);
+      begin = end + 1;
+    }
+    if (!kept.empty()) variables.push_back(fmt::format("{}{}", kName, kept));
+  }
+  return variables;
+}
+
+// The pointers that system calls take, with a null one at the end.
+std::vector<char*> pointers_to(const std::vector<std::string>& words) {
+  std::vector<char*> pointers;
+  for (const std::string& word : words) pointers.push_back(const_cast<char*>(word.c_str()));
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
 struct Outcome {
   bool succeeded = false;
   std::string reason;  // where it did not
@@ -94,11 +128,10 @@ Outcome run(const std::vector<std::string>& words) {
   posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
   posix_spawn_file_actions_adddup2(&actions, ends[1], STDERR_FILENO);
-  std::vector<char*> argv;
-  for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
-  argv.push_back(nullptr);
+  const std::vector<std::string> variables = environment();
   pid_t child = 0;
-  const int failure = posix_spawnp(&child, argv[0], &actions, nullptr, argv.data(), environ);
+  const int failure = posix_spawnp(&child, words[0].c_str(), &actions, nullptr, pointers_to(words).data(),
+                                   pointers_to(variables).data());
   posix_spawn_file_actions_destroy(&actions);
   close(ends[1]);
   const std::string output = drain(ends[0]);

@@ -4,7 +4,7 @@
 // follow the one rule of core/parse_number.h, which CLI11 (clamping, octal) does not know; paths are accepted
 // by core/written_path.h; a value is never taken apart ("[a]" is one file). What is refused, by CLI11 as
 // well, is a UserError like any other, one line and exit code 2. Order of calls: add_path(), add_paths(),
-// add_text(), add_number(), add_numbers(), add_path_list() and CLI11's own calls for flags without a value ->
+// add_text(), add_choice(), add_number(), add_numbers(), add_path_list() and CLI11's own calls for flags without a value ->
 // parse_flags().
 #pragma once
 
@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "core/enum_names.h"
 #include "core/parse_number.h"
 #include "core/written_path.h"
 
@@ -34,6 +35,23 @@ CLI::Option* add_text(CLI::App& app, const std::string& flag, T& value, const st
     check_flag_value(flag, text);
     return std::string();
   });
+}
+
+// One of the names; they stand in the help.
+template <typename E>
+CLI::Option* add_choice(CLI::App& app, const std::string& flag, E& value, const EnumNames<E>& names,
+                        const std::string& description) {
+  std::vector<std::string> known;
+  for (const auto& [name, meaning] : names) known.push_back(name);
+  const auto read = [flag, known, names, &value](const std::string& text) {
+    check_flag_value(flag, text);
+    const auto found = std::find(known.begin(), known.end(), text);
+    if (found == known.end())
+      throw_user_error("{}: '{}': expected one of {}", flag, text, fmt::join(known, ", "));
+    value = names[static_cast<size_t>(found - known.begin())].second;
+  };
+  return app.add_option_function<std::string>(flag, read, description)
+      ->type_name(fmt::format("{}", fmt::join(known, "|")));
 }
 
 // T: std::string, std::filesystem::path, or a vector of one of them.

@@ -11,12 +11,11 @@ namespace {
 using namespace rse;
 
 void add_corpus_options(CLI::App* command, CorpusOptions& options) {
-  command->add_option("--format", options.format, "how files are read (default: as names or content say)")
-      ->transform(CLI::CheckedTransformer(text_format_names()).description("auto, text or jsonl"));
+  add_choice(*command, "--format", options.format, text_format_names(),
+             "how files are read (default: as names or content say)");
   add_text(*command, "--field", options.field, "field of JSON lines that holds the text (default: text)");
-  command
-      ->add_option("--document-separator", options.separator, "what divides text files into documents (none)")
-      ->transform(CLI::CheckedTransformer(document_separator_names()).description("none or blank-line"));
+  add_choice(*command, "--document-separator", options.separator, document_separator_names(),
+             "what divides text files into documents (none)");
 }
 
 void add_tokenizer_options(CLI::App& command, TokenizerOptions& options) {

@@ -48,6 +48,7 @@ int run_program(const char* name, const std::function<int()>& body) {
   // The reader of the output may end first (`| head`, `| tee` on Ctrl-C). Then writing fails, instead of
   // killing the program before it has saved its work.
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // so that a file beyond the limit is an error of writing (EFBIG)
   end_on_lost_pages(name);
   try {
     const int code = body();

@@ -69,9 +69,6 @@ class TreeBuilder : public YAML::EventHandler {
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     refuse_anchor(mark, anchor);
     add(mark, ConfigNode::Kind::kNull, "");
-    if (stack_.empty() || stack_.back().node.kind != ConfigNode::Kind::kMap) return;
-    // The parser marks an absent value with the place of whatever comes next, but the key's line is meant.
-    stack_.back().node.entries.back().second.where = stack_.back().key_where;
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
     throw_user_error("{}: YAML aliases are not supported; write the value out", at(mark));
@@ -84,6 +81,7 @@ class TreeBuilder : public YAML::EventHandler {
       throw_user_error("{}: a NUL byte or half a surrogate pair: expected text", at(mark));
     }
     if (tag == "?") refuse_folded_line(mark, value);
+    if (tag == "!") refuse_block_text(mark);
     if (!stack_.empty() && stack_.back().node.kind == ConfigNode::Kind::kMap && !stack_.back().has_key) {
       Frame& frame = stack_.back();
       check_key(value, at(mark));
@@ -119,17 +117,31 @@ class TreeBuilder : public YAML::EventHandler {
 
   std::string at(const YAML::Mark& mark) const { return place(mark.line + 1); }
 
+  // The line of a scalar; scalars come in the order of the text.
+  std::string_view line_of(const YAML::Mark& mark) {
+    for (; lines_read_ < mark.line; ++lines_read_) line_at_ = text_.find('\n', line_at_) + 1;
+    return text_.substr(line_at_, text_.find('\n', line_at_) - line_at_);
+  }
+
   // YAML joins a plain value with the lines below it that are no keys. That is never meant here: an
   // indentation is wrong, or "key:value" lacks its space.
   void refuse_folded_line(const YAML::Mark& mark, const std::string& value) {
-    for (; lines_read_ < mark.line; ++lines_read_) line_at_ = text_.find('\n', line_at_) + 1;
-    const std::string_view line = text_.substr(line_at_, text_.find('\n', line_at_) - line_at_);
+    const std::string_view line = line_of(mark);
     const bool replaced = value.find("\xEF\xBF\xBD") != std::string::npos;  // what YAML may not hold
     if (replaced || line.find(value) != std::string_view::npos) return;
     refuse_slip(mark.line + 2);
     throw_user_error(
         "{}: '{}': found a value that goes on in the next line: expected it in one line, or in quotes",
         at(mark), cut_for_message(value));
+  }
+
+  // "|" and ">" begin text of several lines, which no key takes.
+  void refuse_block_text(const YAML::Mark& mark) {
+    const std::string_view line = line_of(mark);
+    const auto at_mark = static_cast<size_t>(mark.column);  // in bytes
+    if (at_mark >= line.size() || (line[at_mark] != '|' && line[at_mark] != '>')) return;
+    throw_user_error("{}: found '{}': expected a value in the same line, or in quotes", at(mark),
+                     line[at_mark]);
   }
 
   void refuse_anchor(const YAML::Mark& mark, YAML::anchor_t anchor) const {
@@ -181,6 +193,8 @@ class TreeBuilder : public YAML::EventHandler {
       frame.node.items.push_back(std::move(node));
     } else {
       if (!frame.has_key) throw_user_error("{}: found no key before ',': expected 'key: value'", node.where);
+      // The parser marks a block of keys with its first line, but what is wrong with it is wrong with its key.
+      if (node.kind != ConfigNode::Kind::kScalar) node.where = frame.key_where;
       frame.node.entries.emplace_back(std::move(frame.key), std::move(node));
       frame.key.clear();
       frame.has_key = false;
@@ -192,7 +206,7 @@ class TreeBuilder : public YAML::EventHandler {
   bool numbered_;
   std::vector<Frame> stack_;
   int values_ = 0;
-  int lines_read_ = 0;  // up to line_at_, the place of the last plain value's line in text_
+  int lines_read_ = 0;  // up to line_at_, the place of the line of the last scalar in text_
   size_t line_at_ = 0;
 };
 

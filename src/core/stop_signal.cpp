@@ -32,18 +32,20 @@ StopSignal::StopSignal() {
   };
   take_over(SIGINT, previous_interrupt_);
   take_over(SIGTERM, previous_terminate_);
+  take_over(SIGHUP, previous_hang_up_);
 }
 
 StopSignal::~StopSignal() {
   sigaction(SIGINT, &previous_interrupt_, nullptr);
   sigaction(SIGTERM, &previous_terminate_, nullptr);
+  sigaction(SIGHUP, &previous_hang_up_, nullptr);
 }
 
 int StopSignal::received() const { return first_signal; }
 
 const char* StopSignal::name() const {
   const int signal = received();
-  return signal == 0 ? "" : signal == SIGINT ? "SIGINT" : "SIGTERM";
+  return signal == 0 ? "" : signal == SIGINT ? "SIGINT" : signal == SIGHUP ? "SIGHUP" : "SIGTERM";
 }
 
 void StopSignal::throw_if_received() const {

@@ -1,5 +1,5 @@
-// SIGINT (Ctrl-C) and SIGTERM as a request to stop in good order. The first one is remembered, for a loop
-// that asks now and then and ends with Interrupted (core/check.h). A second one of either kind ends the
+// SIGINT (Ctrl-C), SIGTERM and SIGHUP (a terminal that is closed) as a request to stop in good order. The first one is remembered, for a loop
+// that asks now and then and ends with Interrupted (core/check.h). A second one of any kind ends the
 // process at once with exit code 128 + its number, as a kill would. A signal that the parent told the process
 // to ignore (nohup, a background job of a script) stays ignored.
 //
@@ -13,7 +13,7 @@ namespace rse {
 
 class StopSignal {
  public:
-  StopSignal();   // takes over both signals where they are not ignored
+  StopSignal();   // takes over the signals where they are not ignored
   ~StopSignal();  // puts the previous handlers back
   StopSignal(const StopSignal&) = delete;
   StopSignal& operator=(const StopSignal&) = delete;
@@ -28,6 +28,7 @@ class StopSignal {
  private:
   struct sigaction previous_interrupt_ {};
   struct sigaction previous_terminate_ {};
+  struct sigaction previous_hang_up_ {};
 };
 
 }  // namespace rse

@@ -347,6 +347,7 @@ std::optional<YamlSlip> find_yaml_slip(std::string_view text, int last_line) {
 std::string show_character(std::string_view text, size_t at) {
   if (at >= text.size() || text[at] == '\n' || text[at] == '\r') return "the end of the line";
   if (text[at] == '\t') return "a tab";
+  if (text.substr(at).starts_with("\xC2\xA0")) return "a no-break space (U+00A0)";
   size_t end = at + 1;
   while (end < text.size() && is_continuation(text[end])) ++end;
   return fmt::format("'{}'", text.substr(at, end - at));

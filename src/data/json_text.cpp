@@ -73,7 +73,8 @@ std::string json_text(const std::string& line, const std::string& field,
   const auto value = object.find(field);
   if (value == object.end()) throw_user_error("{}: no field '{}' in this object", where(), field);
   if (!value->is_string()) {
-    throw_user_error("{}: field '{}' is a {}: expected a string", where(), field, value->type_name());
+    throw_user_error("{}: field '{}' holds the JSON type {}: expected a string", where(), field,
+                     value->type_name());
   }
   return std::move(value->get_ref<std::string&>());
 }

@@ -7,6 +7,8 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
+#include <tuple>
 
 #include "core/check.h"
 #include "core/file.h"
@@ -69,6 +71,12 @@ void log_files(CorpusReader& reader) {
     }
     spdlog::warn("left out, {}: {} ({}{})", left.reason, left.paths.size(), paths,
                  left.paths.size() > kPathsNamed ? ", ..." : "");
+  }
+  std::set<std::filesystem::path> taken;
+  for (const CorpusFile& file : reader.listing().files) {
+    std::error_code ignored;
+    if (taken.insert(std::filesystem::canonical(file.path, ignored)).second) continue;
+    spdlog::warn("{}: taken again: its text counts more than once", file.path.string());
   }
   if (reader.listing().files.size() > 1) spdlog::info("{} files taken", reader.listing().files.size());
   reader.on_open([opened = size_t{0}](const CorpusFile& file) mutable {
@@ -166,6 +174,20 @@ void expect_readable_twice(const Paths& inputs) {
   }
 }
 
+// Throws where a split of an earlier prepare would stay beside a tokenizer that it was not made with.
+void expect_no_stale_split(const PrepareRequest& request) {
+  for (const auto& [inputs, name, flag] : {std::tuple(&request.valid, "valid.bin", "--valid"),
+                                           std::tuple(&request.test, "test.bin", "--test")}) {
+    std::error_code missing;
+    if (!inputs->empty() || !std::filesystem::exists(request.output / name, missing)) continue;
+    throw_user_error(
+        "--output: '{}': {} of an earlier prepare is there, and would not fit the new tokenizer: expected {} "
+        "as "
+        "well, or another folder",
+        request.output.string(), name, flag);
+  }
+}
+
 std::filesystem::path manifest_beside(const std::filesystem::path& output) {
   return output.string() + ".manifest.json";
 }
@@ -206,6 +228,7 @@ void prepare(const PrepareRequest& request) {
   for (const Paths* inputs : {&request.train, &request.valid, &request.test}) {
     expect_not_read(outputs, files_of(*inputs));
   }
+  expect_no_stale_split(request);
   const StopSignal stop;
   NewFolder folder(request.output);
   const FolderLock lock(request.output);

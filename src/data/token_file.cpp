@@ -71,7 +71,7 @@ class Sections {
     const uint64_t left = file_.size() - position_;
     if (count > left / width) {
       throw_user_error(
-          "{}: truncated: {} {} of {} bytes expected at byte {}, but the file ends at byte {}; {}",
+          "{}: truncated: expected {} {} of {} bytes each at byte {}, but the file ends at byte {}; {}",
           file_.path().string(), count, what, width, position_, file_.size(), kRemedy);
     }
     const std::byte* begin = file_.data() + position_;

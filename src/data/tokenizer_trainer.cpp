@@ -140,8 +140,11 @@ std::string train_tokenizer(LineSample sample, const TokenizerOptions& options) 
   std::string model;
   const auto status = sentencepiece::SentencePieceTrainer::Train(arguments, &iterator, &model);
   if (!status.ok()) {
-    throw_user_error("cannot train a tokenizer of {} pieces on {} of text: {}", options.vocab_size,
-                     format_bytes(static_cast<double>(bytes)), reason_of(status));
+    throw_user_error(
+        "cannot train a tokenizer of {} pieces (--vocab-size) on {} of text, at a --character-coverage "
+        "of {}: SentencePiece says: {}",
+        options.vocab_size, format_bytes(static_cast<double>(bytes)), options.character_coverage,
+        reason_of(status));
   }
   return with_checksum(std::move(model));
 }

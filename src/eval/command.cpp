@@ -184,7 +184,8 @@ void log_header(const TrainedRun& run, const TokenFile& file, const EvalPlan& pl
 }
 
 void log_overlap(const DataOverlap& overlap) {
-  spdlog::info("{}", overlap_in_words(overlap));
+  const bool known = overlap.train.documents && overlap.valid.documents;
+  spdlog::log(known ? spdlog::level::info : spdlog::level::warn, "{}", overlap_in_words(overlap));
   for (const std::string& warning : overlap_warnings(overlap)) spdlog::warn("{}", warning);
 }
 

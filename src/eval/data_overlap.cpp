@@ -19,21 +19,32 @@ namespace fs = std::filesystem;
 
 constexpr uint64_t kBeginning = 16;  // tokens
 
-// XXH64 of the first `length` tokens of a document.
-uint64_t hash_of(const TokenFile& file, uint64_t document, uint64_t length) {
+// The text of a document, without the marks of its borders, which not every token file has.
+struct Text {
+  uint64_t begin = 0, length = 0;  // tokens
+};
+
+Text text_of(const TokenFile& file, uint64_t document) {
+  Text text{file.document_begin(document), file.document_length(document)};
+  int64_t id = 0;
+  if (text.length > 0) file.read(text.begin, 1, &id);
+  if (text.length > 0 && id == kClsId) text = {text.begin + 1, text.length - 1};
+  if (text.length > 0) file.read(text.begin + text.length - 1, 1, &id);
+  if (text.length > 0 && id == kSepId) --text.length;
+  return text;
+}
+
+// XXH64 of the first tokens of a text, at most `length`.
+uint64_t hash_of(const TokenFile& file, const Text& text, uint64_t length) {
+  length = std::min(length, text.length);
   std::vector<int64_t> block(std::min<uint64_t>(length, uint64_t{1} << 14));
   Xxh64 hash;
-  const uint64_t begin = file.document_begin(document);
   for (uint64_t at = 0; at < length; at += block.size()) {
     const uint64_t count = std::min<uint64_t>(block.size(), length - at);
-    file.read(begin + at, count, block.data());
+    file.read(text.begin + at, count, block.data());
     hash.update(block.data(), count * sizeof(int64_t));
   }
   return hash.digest();
-}
-
-uint64_t hash_of_beginning(const TokenFile& file, uint64_t document) {
-  return hash_of(file, document, std::min(file.document_length(document), kBeginning));
 }
 
 // The evaluated documents, by length, by beginning, and whole.
@@ -41,10 +52,9 @@ class Wanted {
  public:
   Wanted(const TokenFile& file, const std::set<int64_t>& documents) {
     for (const int64_t document : documents) {
-      const auto index = static_cast<uint64_t>(document);
-      const uint64_t length = file.document_length(index);
-      beginnings_[length].insert(hash_of_beginning(file, index));
-      ++whole_[{length, hash_of(file, index, length)}];
+      const Text text = text_of(file, static_cast<uint64_t>(document));
+      beginnings_[text.length].insert(hash_of(file, text, kBeginning));
+      ++whole_[{text.length, hash_of(file, text, text.length)}];
     }
   }
 
@@ -52,11 +62,11 @@ class Wanted {
   int64_t count_in(const TokenFile& other) const {
     std::set<Key> found;
     for (uint64_t document = 0; document < other.documents() && found.size() < whole_.size(); ++document) {
-      const uint64_t length = other.document_length(document);
-      const auto beginnings = beginnings_.find(length);
+      const Text text = text_of(other, document);
+      const auto beginnings = beginnings_.find(text.length);
       if (beginnings == beginnings_.end()) continue;
-      if (!beginnings->second.contains(hash_of_beginning(other, document))) continue;
-      const Key key{length, hash_of(other, document, length)};
+      if (!beginnings->second.contains(hash_of(other, text, kBeginning))) continue;
+      const Key key{text.length, hash_of(other, text, text.length)};
       if (whole_.contains(key)) found.insert(key);
     }
     int64_t count = 0;
@@ -70,7 +80,19 @@ class Wanted {
   std::map<Key, int64_t> whole_;  // how many evaluated documents are so
 };
 
-FileOverlap overlap_with(const std::string& path, const DataFingerprint& known, const TokenFile& file,
+// The run's token file. A relative path began in the folder that rse-train was called from, which may be another one
+// than this program's; most often it holds the run, so the folders around the run are tried too.
+fs::path find_token_file(const std::string& path, const fs::path& run_folder) {
+  std::error_code missing;
+  if (fs::path(path).is_absolute() || fs::exists(path, missing)) return path;
+  for (fs::path folder = fs::absolute(run_folder, missing); folder != folder.root_path();
+       folder = folder.parent_path()) {
+    if (fs::exists(folder / path, missing)) return folder / path;
+  }
+  return path;
+}
+
+FileOverlap overlap_with(const fs::path& path, const DataFingerprint& known, const TokenFile& file,
                          const std::set<int64_t>& documents) {
   FileOverlap overlap;
   std::error_code missing;
@@ -96,8 +118,9 @@ DataOverlap find_overlap(const TrainedRun& run, const TokenFile& file,
                          const std::vector<int64_t>& documents) {
   const std::set<int64_t> evaluated(documents.begin(), documents.end());
   const DataConfig& data = run.config.base.data;
-  return {static_cast<int64_t>(evaluated.size()), overlap_with(data.train, run.state.train, file, evaluated),
-          overlap_with(data.valid, run.state.valid, file, evaluated)};
+  return {static_cast<int64_t>(evaluated.size()),
+          overlap_with(find_token_file(data.train, run.folder), run.state.train, file, evaluated),
+          overlap_with(find_token_file(data.valid, run.folder), run.state.valid, file, evaluated)};
 }
 
 }  // namespace rse

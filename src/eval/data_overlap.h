@@ -11,8 +11,9 @@
 namespace rse {
 
 // documents: those of `file` that are evaluated, in any order, some perhaps several times. The run's token files are
-// read where they are still there with the content that the run knows; documents count as equal where length and
-// XXH64 of their tokens are. Only documents of a length and a beginning that an evaluated one has are read whole.
+// read where they are still there with the content that the run knows, by the path in the run's configuration, from the
+// current folder or from one around the run. Documents count as equal where length and XXH64 of their tokens are,
+// [CLS] at the beginning and [SEP] at the end left out. Only documents of a length and a beginning that an evaluated one has are read whole.
 DataOverlap find_overlap(const TrainedRun& run, const TokenFile& file, const std::vector<int64_t>& documents);
 
 }  // namespace rse

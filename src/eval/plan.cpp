@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 #include <set>
 
 #include "analysis/statistics.h"
@@ -32,8 +33,8 @@ std::vector<int64_t> split_numbers(const std::string& flag, const std::string& t
     const char* end = item.data() + item.size();
     const auto [stop, error] = std::from_chars(item.data(), end, number);
     if (error != std::errc() || stop != end || number < 0) {
-      throw_user_error("{}: '{}': expected whole numbers of at least 0, with commas between them", flag,
-                       item);
+      throw_user_error("{}: '{}': expected whole numbers from 0 to {}, with commas between them", flag, item,
+                       std::numeric_limits<int64_t>::max());
     }
     numbers.push_back(number);
   }

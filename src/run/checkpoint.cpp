@@ -119,6 +119,16 @@ bool is_unfinished_checkpoint(const fs::path& folder) {
   return false;
 }
 
+std::optional<std::string> foreign_entry(const fs::path& checkpoint) {
+  const json mark = json::parse(read_file(checkpoint / kComplete), nullptr, /*allow_exceptions=*/false);
+  const json files = mark.is_object() ? mark.value("files", json::object()) : json::object();
+  for (const auto& entry : fs::directory_iterator(checkpoint)) {
+    const std::string name = entry.path().filename().string();
+    if (name != kComplete && !files.contains(name)) return name;
+  }
+  return std::nullopt;
+}
+
 void remove_checkpoint(const fs::path& folder) {
   const fs::path hidden = hidden_name(folder, kRemoving);
   remove_tree(hidden);  // of a removal that was cut short

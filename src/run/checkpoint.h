@@ -57,6 +57,8 @@ std::optional<int64_t> checkpoint_step(const std::filesystem::path& folder);
 bool is_complete_checkpoint(const std::filesystem::path& folder);
 // True for the hidden names that a checkpoint bears while it is written or removed.
 bool is_unfinished_checkpoint(const std::filesystem::path& folder);
+// The name of something in a complete checkpoint that its COMPLETE does not list, such as a user's notes.
+std::optional<std::string> foreign_entry(const std::filesystem::path& checkpoint);
 // Removes a checkpoint. It gets a hidden name first, so that a removal that is cut short leaves no step-N.
 void remove_checkpoint(const std::filesystem::path& folder);
 

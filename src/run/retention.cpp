@@ -19,7 +19,13 @@ namespace fs = std::filesystem;
 void remove_old_checkpoints(const fs::path& run_folder, int64_t keep, std::optional<int64_t> best) {
   const std::vector<int64_t> steps = complete_checkpoints(run_folder);
   for (size_t i = 0; i + static_cast<size_t>(keep) < steps.size(); ++i) {
-    if (steps[i] != best) remove_checkpoint(checkpoint_folder(run_folder, steps[i]));
+    if (steps[i] == best) continue;
+    const fs::path folder = checkpoint_folder(run_folder, steps[i]);
+    if (const auto foreign = foreign_entry(folder)) {
+      spdlog::warn("{}: kept, because '{}' in it is no part of a checkpoint", folder.string(), *foreign);
+    } else {
+      remove_checkpoint(folder);
+    }
   }
 }
 

@@ -13,7 +13,8 @@
 
 namespace rse {
 
-// Removes the complete checkpoints under `run_folder` but the `keep` newest and the one of step `best`.
+// Removes the complete checkpoints under `run_folder` but the `keep` newest and the one of step `best`. One that holds
+// anything else stays, with a warning.
 void remove_old_checkpoints(const std::filesystem::path& run_folder, int64_t keep,
                             std::optional<int64_t> best);
 

@@ -40,6 +40,21 @@ TEST(ReportCommand, PassesFolderAndRunWithoutAShell) {
               testing::EndsWith("report.py|" + evaluation.string() + "|--run|runs/a b|"));
 }
 
+// An empty entry would be the current folder, whose modules would be run.
+TEST(ReportCommand, NoModuleOfTheCurrentFolderIsRun) {
+  const FakePython python("printf '%s' \"${PYTHONPATH-unset}\" > \"$2/path\"");
+  const std::filesystem::path evaluation = python.folder() / "e";
+  std::filesystem::create_directories(evaluation);
+  for (const auto& [given, kept] :
+       {std::pair("/a/b:", "/a/b"), std::pair(":/a::lib:./x:/b", "/a:/b"), std::pair(".", "unset"),
+        std::pair("", "unset"), std::pair("/a:/b c", "/a:/b c")}) {
+    setenv("PYTHONPATH", given, 1);
+    draw_report(evaluation, {"r"});
+    EXPECT_EQ(read_file(evaluation / "path"), kept) << given;
+  }
+  unsetenv("PYTHONPATH");
+}
+
 TEST(ReportCommand, AFailureNamesTheLastLineAndHowToDrawLater) {
   const FakePython python("echo drawing; echo 'report: error: no matplotlib here' >&2; exit 2");
   EXPECT_THAT([&] { draw_report("runs/a/evaluation-1", {"runs/it's"}); },

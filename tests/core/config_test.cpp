@@ -72,7 +72,7 @@ TEST(Config, DumpReadsBackToTheSameValues) {
 TEST(Config, DumpKeepsEveryText) {
   for (const char* text :
        {"''", "'~'", "'null'", "'#'", "'- x'", "\"\\x01\\x7f\\e\"", "\"\\u0085\\u2028\\ufeff\"",
-        "\"\\U0001F600\"", "'a: b'", "' x '", "\"\\t\\r\\n\"", "|+\n  a\n\n", "M\xC3\xBCnchen"}) {
+        "\"\\U0001F600\"", "'a: b'", "' x '", "\"\\t\\r\\n\"", "\"a\\n\\n\"", "'ü|'", "M\xC3\xBCnchen"}) {
     const ConfigNode tree = parse_config("name: " + std::string(text) + "\n", "f.yaml");
     const ConfigNode again = parse_config(dump_config(tree), "again.yaml");
     EXPECT_EQ(again.find("name")->kind, tree.find("name")->kind) << text;

@@ -32,6 +32,8 @@ TEST(StopSignal, RemembersTheFirstAndGivesTheHandlersBack) {
   EXPECT_EQ(after.sa_handler, before.sa_handler);
   const StopSignal next;  // does not remember the signal of the first object
   EXPECT_EQ(next.received(), 0);
+  raise(SIGHUP);  // as when a terminal is closed
+  EXPECT_STREQ(next.name(), "SIGHUP");
 }
 
 TEST(StopSignal, ASecondOneOfEitherKindEndsTheProcessAtOnce) {
@@ -42,6 +44,7 @@ TEST(StopSignal, ASecondOneOfEitherKindEndsTheProcessAtOnce) {
   };
   EXPECT_EXIT(raise_both(SIGTERM, SIGTERM), testing::ExitedWithCode(128 + SIGTERM), "");
   EXPECT_EXIT(raise_both(SIGTERM, SIGINT), testing::ExitedWithCode(128 + SIGINT), "");
+  EXPECT_EXIT(raise_both(SIGHUP, SIGTERM), testing::ExitedWithCode(128 + SIGTERM), "");
 }
 
 // As under nohup, or in a background job of a script.

@@ -66,6 +66,17 @@ const Slip kSlips[] = {
     {"APercentSign", "model: {}\noutput: %x\n", "f.yaml:2: not valid YAML: found '%' in column 9"},
     {"AKeyTwice", "train:\n  steps: 1\n  seeds: [1]\n  steps: 2\n",
      "f.yaml:4: key 'steps' is written twice (first at f.yaml:2)"},
+    {"ABlockTwice", "a: 1\nmodel:\n\n  layers: 1\nmodel:\n  layers: 2\n",
+     "f.yaml:5: key 'model' is written twice (first at f.yaml:2)"},
+    {"TextOfSeveralLines", "a: 1\noutput: |\n  x: y\n\n   z:1\nb: 2\n",
+     "f.yaml:2: found '|': expected a value in the same line, or in quotes"},
+    {"FoldedText", "model:\n  a: >-\n    x\n", "f.yaml:2: found '>': expected a value in the same line"},
+    {"ANoBreakSpace",
+     "batch_size:\xC2\xA0"
+     "4\n",
+     "f.yaml:1: 'batch_size:\xC2\xA0"
+     "4': expected a map of keys at the top, such as 'train: {steps: 6}'; found a no-break space (U+00A0) "
+     "after ':'"},
     {"TwoCommas", "train: {steps: 6,, seeds: [1]}\n", "f.yaml:1: found no key before ','"},
     {"AColumnAfterUmlauts", "output: 'M\xC3\xBCn'x'\n", "f.yaml:1: not valid YAML: found 'x' in column 14"},
 };
@@ -83,9 +94,9 @@ INSTANTIATE_TEST_SUITE_P(Yaml, YamlSlip, testing::ValuesIn(kSlips),
 TEST(YamlSlips, AreNotSeenInGoodYaml) {
   for (const char* text :
        {"model:\n  layers:\t1\n", "model: {layers: 1,\n\twidth: 2}\n", "train:\n- 1\n- 2\n",
-        "a: \"x\n  y\"\n", "a: http://b:80/c\n", "a: it's\n", "a: b#c\n", "a: |\n  x: y\n\n   z:1\nb: 2\n",
-        "a: [1,\n  2,\n  3]\nb: 1\n", "train: {\n  steps: 6,\n}\n", "a: \"b: c\"\n",
-        "a:\n\n  # note\n  b: 1\n\nc: 2\n", "'a b': 1\n", "---\na: 1\n", "a: -1\n", "a: 'it''s'\n"}) {
+        "a: \"x\n  y\"\n", "a: http://b:80/c\n", "a: it's\n", "a: b#c\n", "a: [1,\n  2,\n  3]\nb: 1\n",
+        "train: {\n  steps: 6,\n}\n", "a: \"b: c\"\n", "a:\n\n  # note\n  b: 1\n\nc: 2\n", "'a b': 1\n",
+        "---\na: 1\n", "a: -1\n", "a: 'it''s'\n"}) {
     EXPECT_NO_THROW(parse_config(text, "f.yaml")) << text;
   }
 }

@@ -152,7 +152,8 @@ TEST_F(CorpusTest, ErrorsNameFileAndLine) {
   expect_error("a.jsonl", "{\"text\":\"x\"}\n{\"text\":", ":2: not JSON (at byte");
   expect_error("b.jsonl", "[1]\n", ":1: a JSON array: expected an object");
   expect_error("c.jsonl", "{\"text\":\"x\"}\n\n{\"body\":\"x\"}\n", ":3: no field 'text'");
-  expect_error("d.jsonl", "{\"text\":17}\n", ":1: field 'text' is a number: expected a string");
+  expect_error("d.jsonl", "{\"text\":17}\n",
+               ":1: field 'text' holds the JSON type number: expected a string");
   expect_error("twice.jsonl", "{\"text\":\"x\",\"text\":\"y\"}\n", ":1: field 'text' is there 2 times");
   expect_error("n.jsonl", "{\"id\":1e999,\"text\":\"x\"}\n", ":1: a number beyond the range");
   expect_error("e.jsonl", "{\"text\":\"\\ud8\"}\n", ":1: not JSON");

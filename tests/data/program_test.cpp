@@ -105,6 +105,34 @@ TEST_F(DataProgram, TwoAtOnceDoNotMixTheirFilesInOneFolder) {
                     {"--output: 'out': another process writes into this folder"});
 }
 
+TEST_F(DataProgram, ASplitOfAnEarlierPrepareDoesNotStayBesideANewTokenizer) {
+  write("train.txt", toy_text(6, 20000));
+  write("test.txt", toy_text(7, 2000));
+  const std::string prepare = "prepare --train train.txt --vocab-size 330 --output out";
+  ASSERT_EQ(run(prepare + " --test test.txt").exit_code, 0);
+  expect_user_error(RSE_DATA_PROGRAM, prepare, {"--output: 'out': test.bin of an earlier prepare is there"});
+  EXPECT_EQ(run(prepare + " --test train.txt").exit_code, 0);
+}
+
+TEST_F(DataProgram, AFileGivenTwiceIsNamed) {
+  write("toy.model", toy_tokenizer().model());
+  write("a.txt", "kato\n");
+  const Outcome outcome = run("encode --input a.txt ./a.txt --tokenizer toy.model --output x.bin");
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, testing::HasSubstr("./a.txt: taken again: its text counts more than once\n"));
+}
+
+TEST_F(DataProgram, AFileBeyondTheLimitOfItsSizeIsAnError) {
+  write("toy.model", toy_tokenizer().model());
+  write("a.txt", toy_text(6, 400000));
+  const Outcome outcome = shell(fmt::format(
+      "ulimit -f 8; exec '{}' encode --input a.txt --tokenizer toy.model --output x.bin", RSE_DATA_PROGRAM));
+  EXPECT_EQ(outcome.exit_code, 2) << outcome.err;
+  EXPECT_THAT(outcome.err, testing::HasSubstr("File too large"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "x.bin"));
+  EXPECT_EQ(listing(folder_.path()).size(), 2u);  // nothing half-written
+}
+
 TEST_F(DataProgram, AProcessSubstitutionOfJsonLinesIsRead) {
   write("toy.model", toy_tokenizer().model());
   write("a.jsonl", "{\"text\":\"kato\"}\n{\"text\":\"miren\"}\n");

@@ -17,6 +17,20 @@ class DataOverlapTest : public testing::Test {
  protected:
   void SetUp() override { init_logging("warn"); }
 
+  // Copies documents of train.bin, which has no marks of borders, into a token file that has them.
+  fs::path with_borders(const std::vector<uint64_t>& documents) const {
+    const fs::path path = toy_.toy.path("marked.bin");
+    TokenFileWriter writer(path, "toy tokenizer", kToyVocabulary);
+    const TokenFile& file = toy_.toy.train_file();
+    for (const uint64_t document : documents) {
+      std::vector<int64_t> tokens(file.document_length(document) + 2, kClsId);
+      file.read(file.document_begin(document), tokens.size() - 2, tokens.data() + 1);
+      tokens.back() = kSepId;
+      writer.add_document({tokens.begin(), tokens.end()});
+    }
+    writer.finish();
+    return path;
+  }
   // Copies documents of train.bin and valid.bin, and some that neither has, into a token file.
   fs::path mixed(const std::vector<uint64_t>& train, const std::vector<uint64_t>& valid, int own) const {
     const fs::path path = toy_.toy.path("mixed.bin");
@@ -80,13 +94,28 @@ TEST_F(DataOverlapTest, CountsEvaluatedDocumentsThatAreEqualTokenByToken) {
   EXPECT_EQ(overlap(mixed({3, 3}, {}, 1), {0, 1, 2}).train.documents, 2);
 }
 
+TEST_F(DataOverlapTest, MarksOfBordersMakeNoOtherDocument) {
+  EXPECT_EQ(overlap(with_borders({3, 7}), {0, 1}).train.documents, 2);
+}
+
+TEST_F(DataOverlapTest, ARelativePathIsFoundFromAnotherFolder) {
+  TrainedRun run = open_trained_run(toy_.run(), std::nullopt);
+  run.config.base.data.train = "train.bin";  // which lies beside the run, and not in the current folder
+  const fs::path data = mixed({3, 7}, {}, 1);
+  EXPECT_EQ(find_overlap(run, TokenFile(data), {0, 1, 2}).train.documents, 2);
+  run.config.base.data.train = "none.bin";
+  EXPECT_EQ(find_overlap(run, TokenFile(data), {0, 1, 2}).train.documents, std::nullopt);
+}
+
 TEST_F(DataOverlapTest, WhereATrainingFileIsGoneOrAnotherNothingIsCounted) {
   const fs::path data = mixed({3, 7}, {}, 1);
   write_toy_corpus(toy_.toy.path("train.bin"), 99);
   EXPECT_EQ(overlap(data, {0, 1, 2}).train.documents, std::nullopt);
   EXPECT_THAT(
       overlap_in_words(overlap(data, {0, 1, 2})),
-      HasSubstr("of 3 evaluated documents: not counted in the training texts, which are not at hand; 0 in"));
+      HasSubstr(
+          "of 3 evaluated documents, as a whole: it is not known how many are in the training texts, which "
+          "are not at hand; 0 in"));
   const DataOverlap itself = overlap(toy_.toy.path("train.bin"), {0});  // the file, with other content
   EXPECT_TRUE(itself.train.same_file && !itself.train.same_content);
   EXPECT_THAT(overlap_warnings(itself), testing::ElementsAre(HasSubstr("with other content by now")));
@@ -122,7 +151,7 @@ TEST_F(DataOverlapTest, ValidationTextsAndPartsOfBothAreNamed) {
   EXPECT_THAT(log_, HasSubstr("2 of 9 evaluated documents are also among the run's validation texts"));
   EXPECT_EQ(all["overlap"]["warnings"].size(), 2u);
   EXPECT_EQ(all["overlap"]["in_words"],
-            "of 9 evaluated documents: 3 in the training texts; 2 in the validation texts");
+            "of 9 evaluated documents, as a whole: 3 in the training texts; 2 in the validation texts");
 
   all = evaluate(toy_.data());
   EXPECT_THAT(log_, testing::Not(HasSubstr("evaluated documents are also")));

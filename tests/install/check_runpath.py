@@ -12,7 +12,9 @@ import subprocess
 import sys
 import tempfile
 
-from elf import Elf, loaded_files
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts"))
+import close_search_paths  # noqa: E402
+from elf import Elf, loaded_files  # noqa: E402
 
 
 def bad_entries(path):
@@ -43,6 +45,9 @@ def self_test(compiler):
                 return [f"of '{entries}' the entries {found} were found, expected {expected}"]
             if len(check(folder, ["program"])) != len(set(expected)) or not check(folder, ["absent"]):
                 return ["the folder was not read"]
+            close_search_paths.main(folder)  # as set-up does for what it downloads
+            if bad_entries(program) or subprocess.run([program], check=False).returncode != 0:
+                return [f"of '{entries}' is left after closing: {bad_entries(program)}"]
     return []
 
 

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "install"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts"))
 from elf import Elf  # noqa: E402
 
 STREAMS = re.compile(r"#include\s*<(iostream|sstream|fstream|istream|ostream|iomanip|locale|codecvt|fmt/ostream\.h)>"

@@ -18,7 +18,7 @@ class Retention : public testing::Test {
     const fs::path folder = checkpoint_folder(folder_.path(), step);
     fs::create_directories(folder);
     std::ofstream(folder / "weights") << step;
-    if (complete) std::ofstream(folder / "COMPLETE") << "{}";
+    if (complete) std::ofstream(folder / "COMPLETE") << R"({"files": {"weights": {}}})";
   }
   std::vector<int64_t> left() const { return complete_checkpoints(folder_.path()); }
   TemporaryFolder folder_;
@@ -34,6 +34,15 @@ TEST_F(Retention, TheNewestStayAndTheBest) {
   EXPECT_THAT(left(), testing::ElementsAre(100));
   remove_old_checkpoints(folder_.path(), 1, std::nullopt);  // the only one always stays
   EXPECT_THAT(left(), testing::ElementsAre(100));
+}
+
+TEST_F(Retention, WhatAUserPutIntoACheckpointStays) {
+  for (const int64_t step : {1, 2, 3, 4}) add(step);
+  std::ofstream(checkpoint_folder(folder_.path(), 1) / "notes.txt") << "mine";
+  fs::create_directory(checkpoint_folder(folder_.path(), 2) / "evaluation");
+  remove_old_checkpoints(folder_.path(), 1, std::nullopt);
+  EXPECT_THAT(left(), testing::ElementsAre(1, 2, 4));
+  EXPECT_EQ(read_file(checkpoint_folder(folder_.path(), 1) / "notes.txt"), "mine");
 }
 
 // Those without COMPLETE were damaged by somebody else, such as a copy that was cut short.

@@ -1,5 +1,6 @@
-"""Reads what tests ask of ELF files (64-bit, little-endian): their RUNPATH, and the names that they export."""
+"""Reads ELF files (64-bit, little-endian): where they search for libraries, and the names that they export."""
 
+import mmap
 import os
 import struct
 
@@ -11,13 +12,13 @@ ET_EXEC, ET_DYN = 2, 3
 
 
 def string_at(data, at):
-    return data[at:data.index(b"\0", at)].decode()
+    return data[at:data.find(b"\0", at)].decode()
 
 
 class Elf:
     def __init__(self, path):
         with open(path, "rb") as file:
-            self.data = file.read()
+            self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         if self.data[:6] != b"\x7fELF\x02\x01":
             raise ValueError(f"{path}: not a 64-bit little-endian ELF file")
         self.segments = []  # (type, offset, address, size)
@@ -42,12 +43,16 @@ class Elf:
                 return [self.unpack("<QQ", at) for at in range(offset, offset + length, 16)]
         return []
 
-    def search_path(self):
-        """Returns the entries of RUNPATH and RPATH; an empty entry is "", and is the current folder."""
+    def search_path_strings(self):
+        """Returns RUNPATH and RPATH as (offset in the file, text)."""
         dynamic = self.dynamic()
         strings = [self.offset_of(value) for tag, value in dynamic if tag == DT_STRTAB]
-        return [entry for tag, value in dynamic if tag in (DT_RPATH, DT_RUNPATH)
-                for entry in string_at(self.data, strings[0] + value).split(":")]
+        return [(strings[0] + value, string_at(self.data, strings[0] + value))
+                for tag, value in dynamic if tag in (DT_RPATH, DT_RUNPATH)]
+
+    def search_path(self):
+        """Returns the entries of RUNPATH and RPATH; an empty entry is "", and is the current folder."""
+        return [entry for _, text in self.search_path_strings() for entry in text.split(":")]
 
     def exported(self):
         """Returns the mangled names that other files can link to."""
