@@ -9,11 +9,12 @@ EncoderImpl::EncoderImpl(const ModelConfig& config) : config_(config) {
   RSE_ASSERT(config.vocab_size > 0, "the vocabulary's size is set before the encoder is made");
   embedding_ = register_module("embedding", torch::nn::Embedding(config.vocab_size, config.width));
   position_ = register_module("position", make_position_method(config));
-  if (config.embedding_norm) embedding_norm_ = register_module("embedding_norm", make_norm(config.width));
+  if (config.embedding_norm)
+    embedding_norm_ = register_module("embedding_norm", make_norm(config.width, config.biases));
   layers_ = register_module("layers", torch::nn::ModuleList());
   for (int64_t i = 0; i < config.layers; ++i) layers_->push_back(EncoderLayer(config, i));
   if (config.norm == NormPlacement::kPre)
-    final_norm_ = register_module("final_norm", make_norm(config.width));
+    final_norm_ = register_module("final_norm", make_norm(config.width, config.biases));
   head_.emplace(*this, config, embedding_);
   const std::optional<LengthLimit> limit = config.position.active().limit();
   if (limit && limit->rule.empty()) longest_ = limit->positions;

@@ -40,7 +40,8 @@ class EncoderLayerImpl : public torch::nn::Module {
 };
 TORCH_MODULE(EncoderLayer);
 
-// A layer norm over the last dimension of `width` elements, eps 1e-5.
-torch::nn::LayerNorm make_norm(int64_t width);
+// A layer norm over the last dimension of `width` elements, eps 1e-5. Without bias, its `bias` is an undefined
+// tensor and no parameter. (A clone() of it would get one again.)
+torch::nn::LayerNorm make_norm(int64_t width, bool bias);
 
 }  // namespace rse

@@ -8,8 +8,9 @@ MaskedLmHead::MaskedLmHead(torch::nn::Module& model, const ModelConfig& config,
                            torch::nn::Embedding embedding)
     : embedding_(std::move(embedding)) {
   if (config.head == HeadKind::kTransform) {
-    dense_ = model.register_module("head_dense", torch::nn::Linear(config.width, config.width));
-    norm_ = model.register_module("head_norm", make_norm(config.width));
+    const auto dense = torch::nn::LinearOptions(config.width, config.width).bias(config.biases);
+    dense_ = model.register_module("head_dense", torch::nn::Linear(dense));
+    norm_ = model.register_module("head_norm", make_norm(config.width, config.biases));
   }
   bias_ = model.register_parameter("head_bias", torch::zeros({config.vocab_size}));
 }

@@ -63,8 +63,9 @@ std::string dry_run(const RunConfig& config, const TokenFile& train_file, const 
   const RunSettings& base = config.base;
   const SequenceSet sequences(train_file, base.data.seq_len, base.data.packing, base.data.min_tokens);
   const EvaluationSet validation = make_validation_set(valid_file, base.validation, base.data.seq_len);
+  const int64_t ramp = base.train.batch_ramp.steps;  // the step that is tried is the first of full size
   const StepBatch batch = make_step_batch(train_file, sequences, make_batch_plan(base),
-                                          static_cast<uint64_t>(base.train.seeds.front()), 0);
+                                          static_cast<uint64_t>(base.train.seeds.front()), ramp);
   std::string text = fmt::format("dry run of {} on {}; nothing is written\n", config.source.string(),
                                  describe_device(device, base.train).name);
   int64_t parameters = 0;
@@ -85,9 +86,11 @@ std::string dry_run(const RunConfig& config, const TokenFile& train_file, const 
   text += fmt::format("  data               {} sequences per epoch; {} validation pieces of {} tokens\n",
                       sequences.size(), validation.size(), validation.piece_tokens());
   text += fmt::format(
-      "  per step           {} tokens and {} targets for each arm (first step), "
+      "  per step           {} tokens and {} targets for each arm ({}), "
       "{} FLOP for all arms and seeds\n",
-      batch.tokens, batch.targets, format_count(step_flop * seeds));
+      batch.tokens, batch.targets,
+      ramp == 0 ? "first step" : fmt::format("step {}, the first after the batch ramp", ramp + 1),
+      format_count(step_flop * seeds));
   text += fmt::format("  memory, estimated  {} for all arms and seeds together\n",
                       format_bytes(state * seeds + activations));
   text += fmt::format("  checkpoints        {} each, {} in all with up to {} at once; {} free for {}\n",

@@ -59,7 +59,7 @@ void check_targets(const RunConfig& config, const TokenFile& valid_file) {
   const RunSettings& base = config.base;
   const double probability = base.data.mask.probability;
   const double expected = probability * static_cast<double>(base.data.seq_len) *
-                          static_cast<double>(base.train.batch_size * base.train.accumulation);
+                          static_cast<double>(base.train.update_sizes().at(0));
   if (expected < 1) {
     spdlog::warn(
         "data.mask.probability: '{}': an update has {:.2g} targets on average, or fewer: many will have none "
@@ -69,12 +69,13 @@ void check_targets(const RunConfig& config, const TokenFile& valid_file) {
   const EvaluationSet set = make_validation_set(valid_file, base.validation, base.data.seq_len);
   for (int64_t piece = 0; piece < set.size(); ++piece) {
     const auto seed = static_cast<uint64_t>(base.validation.seed);
-    if (set.batch(base.data.mask, seed, piece, 1, set.piece_tokens()).targets() > 0) return;
+    if (set.batch(base.validation_mask(), seed, piece, 1, set.piece_tokens()).targets() > 0) return;
   }
   throw_user_error(
-      "{}: data.mask.probability: '{}': no target in {} validation pieces of {} tokens of {}; "
+      "{}: {}: '{}': no target in {} validation pieces of {} tokens of {}; "
       "expected a higher one, or more text",
-      config.source.string(), probability, set.size(), set.piece_tokens(), valid_file.path().string());
+      config.source.string(), base.validation_mask_key(), base.validation_mask().probability, set.size(),
+      set.piece_tokens(), valid_file.path().string());
 }
 
 }  // namespace

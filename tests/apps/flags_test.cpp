@@ -96,6 +96,7 @@ const Flag kFlags[] = {
     {"rse-eval", "--pieces", Takes::kWhole, "0"},
     {"rse-eval", "--first-pieces", Takes::kWhole, "0"},
     {"rse-eval", "--mask-seed", Takes::kWhole, "-1"},
+    {"rse-eval", "--mask-rate", Takes::kReal, "0", "1.0000001"},
     {"rse-eval", "--batch-tokens", Takes::kWhole, "0", "1073741825"},
     {"rse-eval", "--device", Takes::kText},
     {"rse-eval", "--precision", Takes::kText},
