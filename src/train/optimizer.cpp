@@ -107,7 +107,7 @@ void AdamW::apply(size_t i, const std::vector<torch::Tensor>& grads, double rate
                   const torch::Tensor& skipped) {
   const OptimizerGroup& group = groups_[i];
   const double weight_decay = group.decayed() ? options_.weight_decay : 0.0;
-  Moments& m = moments_[i];
+  Moments& moments = moments_[i];
   const auto update = [&](at::TensorList parameters, at::TensorList gradients, at::TensorList exp_avg,
                           at::TensorList exp_avg_sq, at::TensorList steps, const auto& learning_rate) {
     at::_fused_adamw_(parameters, gradients, exp_avg, exp_avg_sq, /*max_exp_avg_sqs=*/{}, steps,
@@ -115,13 +115,13 @@ void AdamW::apply(size_t i, const std::vector<torch::Tensor>& grads, double rate
                       /*amsgrad=*/false, /*maximize=*/false, /*grad_scale=*/{}, skipped);
   };
   if (options_.kind == OptimizerKind::kAdamW) {
-    update(group.parameters, grads, m.exp_avg, m.exp_avg_sq, m.steps, rate);
+    update(group.parameters, grads, moments.exp_avg, moments.exp_avg_sq, moments.steps, rate);
     return;
   }
   const std::vector<torch::Tensor> rates =
-      clipped_rates(grads, m.exp_avg_sq, step_, rate, options_.beta2, options_.eps);
+      clipped_rates(grads, moments.exp_avg_sq, step_, rate, options_.beta2, options_.eps);
   for (size_t j = 0; j < grads.size(); ++j) {  // the kernel takes one rate per call
-    update(group.parameters[j], grads[j], m.exp_avg[j], m.exp_avg_sq[j], step_, rates[j]);
+    update(group.parameters[j], grads[j], moments.exp_avg[j], moments.exp_avg_sq[j], step_, rates[j]);
   }
 }
 

@@ -59,6 +59,14 @@ TEST(Preflight, ValidationWithoutATargetIsAnError) {
                            torch::kCPU);
       },
       ThrowsUserError("data.mask.probability: '1e-09': no target in 4 validation pieces of 32 tokens"));
+  EXPECT_THAT(
+      [&] {
+        check_before_start(toy.config(kTwoArms, {"validation.mask_rate=1e-9"}), toy.valid_file(),
+                           torch::kCPU);
+      },
+      ThrowsUserError("validation.mask_rate: '1e-09': no target in 4 validation pieces of 32 tokens"));
+  check_before_start(toy.config(kTwoArms, {"data.mask.probability=1e-9", "validation.mask_rate=0.15"}),
+                     toy.valid_file(), torch::kCPU);
 }
 
 }  // namespace

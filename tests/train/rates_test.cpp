@@ -5,6 +5,7 @@
 // whatever its gradient, so the movement shows the rate that the optimizer used.
 #include "nn/encoder.h"
 #include "tests/train/observed_run.h"
+#include "tests/train/same_run.h"
 #include "train/dry_run.h"
 #include "train/resume.h"
 
@@ -130,6 +131,34 @@ TEST_F(Rates, FollowTheLongerScheduleOfAResumeWithMoreSteps) {
   const std::vector<double> longer = {0.85, 0.775, 0.7, 0.625, 0.55, 0.475, 0.4, 0.325, 0.25, 0.175};
   expect_moves(resume(config({"train.steps=16"}), toy_.path("run")), longer);
   expect_recorded(toy_.path("run"), longer, 6);
+}
+
+// A run that keeps its peak rate is stopped after six updates, and goes on with a decay of four from there:
+// 0.1 + 0.9 (1 - sqrt(t)) with t = 0, 1/4, 1/2 and 3/4.
+TEST_F(Rates, DecayFromTheCheckpointOfAStableRun) {
+  const RunConfig stable = config({"train.schedule=wsd", "train.steps=100"});
+  expect_moves(stopped_run(stable, 6, "run"), {0.25, 0.5, 0.75, 1.0, 1.0, 1.0});
+  const RunConfig decayed = config({"train.schedule=wsd", "train.steps=10", "train.decay_steps=4"});
+  const std::vector<double> decay = {1.0, 0.55, 0.3636038969, 0.2205771366};
+  expect_moves(resume(decayed, toy_.path("run")), decay);
+  expect_recorded(toy_.path("run"), decay, 6);
+  // It is the run that was to decay from the beginning.
+  observe(toy_, decayed, "straight");
+  expect_same_run(toy_.path("straight"), toy_.path("run"));
+}
+
+// The shape of a decay may be chosen when it starts.
+TEST_F(Rates, DecayInAnotherShapeAfterAResume) {
+  stopped_run(config({"train.schedule=wsd", "train.steps=100"}), 6, "run");
+  const RunConfig linear =
+      config({"train.schedule=wsd", "train.steps=10", "train.decay_steps=4", "train.decay_shape=linear"});
+  const ResumePlan plan =
+      plan_resume(find_run(toy_.path("run")), false, linear, toy_.train_file(), toy_.valid_file());
+  EXPECT_THAT(plan.notes,
+              testing::ElementsAre(testing::HasSubstr("train.steps changed from '100' to '10'"),
+                                   testing::HasSubstr("train.decay_steps changed from '0' to '4'"),
+                                   testing::HasSubstr("train.decay_shape changed from 'sqrt'")));
+  expect_moves(resume(linear, toy_.path("run")), {1.0, 0.775, 0.55, 0.325});
 }
 
 // AdamW's moments and its count of updates come back: the first update after the resume is the third one of the

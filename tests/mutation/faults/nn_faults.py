@@ -2,6 +2,11 @@
 from planting import Fault
 
 FAULTS = [
+    Fault("nn.biases_of_attention_stay", "src/nn/encoder_layer.cpp",
+          'make_linear(width, 3 * width, «bias»)', "true",
+          "Without biases, the projection to queries, keys and values has one all the same."),
+    Fault("nn.biases_of_norms_stay", "src/nn/encoder_layer.cpp", "if («bias») return torch::nn::LayerNorm(options);",
+          "true", "Without biases, norms have one all the same."),
     Fault("nn.dropout_same_every_micro_batch", "src/nn/dropout.cpp",
           'mix_key(mix_key(key->seed, "dropout"), «key->micro_batch», place)', "uint64_t{0}",
           "Every micro-batch has the same dropout masks."),
