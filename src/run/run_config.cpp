@@ -170,14 +170,15 @@ void TrainConfig::check_together(const ConfigBinder& b) const {
         b.where("batch_ramp"), b.path("batch_ramp"), batch_ramp.start, batch_size * accumulation,
         b.path("batch_size"), b.path("accumulation"));
   }
-  if (schedule == ScheduleShape::kWsd) return;
-  if (decay_steps != 0) {
+  const bool wsd = schedule == ScheduleShape::kWsd;
+  if (!wsd && decay_steps != 0) {
     throw_user_error("{}: {}: '{}': expected 0, because {} is not wsd", b.where("decay_steps"),
                      b.path("decay_steps"), decay_steps, b.path("schedule"));
   }
-  if (decay_shape != DecayShape::kSqrt) {
-    throw_user_error("{}: {}: another one than sqrt, the default: expected {} wsd, to which alone it applies",
-                     b.where("decay_shape"), b.path("decay_shape"), b.path("schedule"));
+  if (!wsd && decay_shape != DecayShape::kSqrt) {
+    throw_user_error("{}: {}: '{}': expected sqrt, the default, because {} is not wsd",
+                     b.where("decay_shape"), b.path("decay_shape"),
+                     decay_shape == DecayShape::kLinear ? "linear" : "cosine", b.path("schedule"));
   }
 }
 

@@ -76,7 +76,7 @@ TEST(RunConfig, KeysOfTheRecipeAreCheckedTogether) {
       [] { parse("train:\n  decay_steps: 5\n"); },
       ThrowsUserError("run.yaml:2: train.decay_steps: '5': expected 0, because train.schedule is not"));
   EXPECT_THAT([] { parse("train:\n  decay_shape: cosine\n"); },
-              ThrowsUserError("run.yaml:2: train.decay_shape: another one than sqrt"));
+              ThrowsUserError("run.yaml:2: train.decay_shape: 'cosine': expected sqrt"));
   EXPECT_THAT([] { parse("train: {optimizer: adam}\n"); },
               ThrowsUserError("expected one of adamw, stable_adamw"));
   EXPECT_THAT([] { parse("validation: {mask_rate: 1.5}\n"); },
