@@ -1,6 +1,9 @@
 #include "nn/mlm_head.h"
 
+#include <ATen/record_function.h>
+
 #include "nn/encoder_layer.h"
+#include "nn/step_ranges.h"
 
 namespace rse {
 
@@ -15,6 +18,7 @@ MaskedLmHead::MaskedLmHead(torch::nn::Module& model, const ModelConfig& config,
 }
 
 torch::Tensor MaskedLmHead::logits(const torch::Tensor& hidden) {
+  RECORD_USER_SCOPE(kHeadRange);
   const torch::Tensor features = dense_ ? norm_(torch::gelu(dense_(hidden))) : hidden;
   return torch::linear(features, embedding_->weight, bias_);
 }

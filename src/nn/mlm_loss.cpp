@@ -1,8 +1,11 @@
 #include "nn/mlm_loss.h"
 
+#include <ATen/record_function.h>
+
 #include <algorithm>
 
 #include "core/check.h"
+#include "nn/step_ranges.h"
 
 namespace rse {
 namespace {
@@ -54,6 +57,7 @@ class MaskedLmNll : public torch::autograd::Function<MaskedLmNll> {
 torch::Tensor masked_lm_nll(const torch::Tensor& logits, const torch::Tensor& target_ids) {
   RSE_ASSERT(logits.dim() == 2 && target_ids.dim() == 1 && logits.size(0) == target_ids.size(0),
              "{} rows of logits for {} targets", logits.size(0), target_ids.numel());
+  RECORD_USER_SCOPE(kHeadRange);
   return MaskedLmNll::apply(logits, target_ids);
 }
 

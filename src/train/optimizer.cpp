@@ -1,8 +1,11 @@
 #include "train/optimizer.h"
 
+#include <ATen/record_function.h>
+
 #include <limits>
 
 #include "core/check.h"
+#include "nn/step_ranges.h"
 #include "run/weights.h"
 
 namespace rse {
@@ -79,6 +82,7 @@ AdamW::AdamW(std::vector<OptimizerGroup> groups, const AdamWOptions& options)
 }
 
 AdamW::StepResult AdamW::step(const LearningRates& rates, const torch::Tensor& loss) {
+  RECORD_USER_SCOPE(kOptimizerRange);
   const torch::NoGradGuard no_grad;
   std::vector<std::vector<torch::Tensor>> grads;
   std::vector<torch::Tensor> norms;

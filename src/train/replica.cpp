@@ -1,10 +1,13 @@
 #include "train/replica.h"
 
+#include <ATen/record_function.h>
+
 #include <algorithm>
 
 #include "core/check.h"
 #include "nn/autocast.h"
 #include "nn/objective.h"
+#include "nn/step_ranges.h"
 #include "train/global_micro_batch.h"
 
 namespace rse {
@@ -48,12 +51,16 @@ torch::Tensor Replica::backward(int64_t step, const std::vector<DeviceBatch>& mi
     const int64_t number = global_micro_batch(step, train_.accumulation, static_cast<int64_t>(micro));
     torch::Tensor loss;
     {
+      RECORD_USER_SCOPE(kForwardRange);
       const Bf16Autocast autocast(device_, train_.precision == Precision::kBf16);
       loss = MaskedLmObjective().loss(
           *encoder_, {batch.input_ids, batch.layout, batch.target_positions, batch.target_ids}, share,
           DropoutKey{seed_, static_cast<uint64_t>(number)});
     }
-    loss.backward();
+    {
+      RECORD_USER_SCOPE(kBackwardRange);
+      loss.backward();
+    }
     total += loss.detach();
   }
   return total;
