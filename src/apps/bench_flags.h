@@ -39,8 +39,8 @@ inline void add_step_options(CLI::App& command, StepBenchOptions& options) {
   command.option_defaults()->always_capture_default();
   const Range<int64_t> some = between<int64_t>(1, int64_t{1} << 20);
   add_path(command, "--config", options.config, "configuration, or the bare name of a shipped one");
-  add_text(command, "--set", options.assignments,
-           "KEY=VALUE, replaces a setting of the configuration; repeatable")
+  add_text(command, "--set", options.assignments, "override a key of the base settings (repeatable)")
+      ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
   add_text(command, "--device", options.device, "auto, cpu or cuda; empty: the configuration's");
   add_number(command, "--steps", options.steps, some, "measured steps; each arm makes one update in each");

@@ -30,8 +30,8 @@ double sum_of_medians(const StepReport& report) {
 
 void print_header(const StepReport& report) {
   const StepBenchOptions& options = report.options;
-  fmt::print("{} on {}, {}, {} threads; {} steps after {}{}\n", report.source, report.device.name,
-             report.precision, report.threads, options.steps, options.warmup,
+  fmt::print("{} on {}, {}; {} steps after {} of warm-up{}\n", report.source, report.device.name,
+             report.precision, options.steps, options.warmup,
              options.fixed_batch ? "; one fixed batch, built and copied once" : "");
   fmt::print("data: {}\n", report.data);
   fmt::print("one step: {} x {} sequences of up to {}: {} tokens, {} targets (first step), seed {}\n",
