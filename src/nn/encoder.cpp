@@ -31,7 +31,7 @@ torch::Tensor EncoderImpl::hidden_states(const torch::Tensor& input_ids, const S
   }
   torch::Tensor hidden = embed(input_ids, layout, dropout_key);
   for (const auto& layer : *layers_) {
-    hidden = layer->as<EncoderLayerImpl>()->forward(hidden, layout, *position_, dropout_key);
+    hidden = run_layer(std::dynamic_pointer_cast<EncoderLayerImpl>(layer), hidden, layout, dropout_key);
   }
   hidden = hidden.index_select(0, at);
   return final_norm_ ? final_norm_(hidden) : hidden;
@@ -48,6 +48,20 @@ torch::Tensor EncoderImpl::embed(const torch::Tensor& input_ids, const SequenceL
   torch::Tensor hidden = position_->embed(embedding_(input_ids), layout);
   if (embedding_norm_) hidden = embedding_norm_(hidden);
   return dropout(hidden, config_.dropout, dropout_key, 0, DropoutSite::kEmbedding);
+}
+
+torch::Tensor EncoderImpl::run_layer(const std::shared_ptr<EncoderLayerImpl>& layer,
+                                     const torch::Tensor& hidden, const SequenceLayout& layout,
+                                     const std::optional<DropoutKey>& dropout_key) {
+  if (recompute_ != Recompute::kLayer) {
+    return layer->forward(hidden, layout, *position_, dropout_key, recompute_ == Recompute::kFfn);
+  }
+  std::vector<torch::Tensor> parameters = layer->parameters();
+  for (const torch::Tensor& parameter : position_->parameters()) parameters.push_back(parameter);
+  return recomputed(hidden, parameters,
+                    [layer, layout, position = position_, dropout_key](const torch::Tensor& input) {
+                      return layer->forward(input, layout, *position, dropout_key);
+                    });
 }
 
 void initialize_parameters(EncoderImpl& encoder, uint64_t seed) {

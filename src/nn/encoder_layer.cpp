@@ -1,5 +1,7 @@
 #include "nn/encoder_layer.h"
 
+#include "nn/recompute.h"
+
 namespace rse {
 
 torch::nn::LayerNorm make_norm(int64_t width) {
@@ -39,20 +41,31 @@ torch::Tensor EncoderLayerImpl::feed_forward(const torch::Tensor& hidden) {
   return ffn_output_(torch::gelu(halves[0]) * halves[1]);
 }
 
+torch::Tensor EncoderLayerImpl::recomputed_feed_forward(const torch::Tensor& hidden) {
+  std::vector<torch::Tensor> parameters = ffn_input_->parameters();
+  for (const torch::Tensor& parameter : ffn_output_->parameters()) parameters.push_back(parameter);
+  const auto self = std::static_pointer_cast<EncoderLayerImpl>(shared_from_this());
+  return recomputed(in_compute_dtype(hidden), parameters,
+                    [self](const torch::Tensor& input) { return self->feed_forward(input); });
+}
+
 torch::Tensor EncoderLayerImpl::forward(const torch::Tensor& hidden, const SequenceLayout& layout,
                                         PositionMethod& position,
-                                        const std::optional<DropoutKey>& dropout_key) {
+                                        const std::optional<DropoutKey>& dropout_key, bool recompute_ffn) {
+  const auto ffn = [&](const torch::Tensor& input) {
+    return recompute_ffn ? recomputed_feed_forward(input) : feed_forward(input);
+  };
   const auto drop = [&](const torch::Tensor& branch, DropoutSite site) {
     return dropout(branch, dropout_, dropout_key, index_, site);
   };
   if (norm_ == NormPlacement::kPre) {
     const torch::Tensor mixed =
         hidden + drop(attend(attention_norm_(hidden), layout, position), DropoutSite::kAttention);
-    return mixed + drop(feed_forward(ffn_norm_(mixed)), DropoutSite::kFfn);
+    return mixed + drop(ffn(ffn_norm_(mixed)), DropoutSite::kFfn);
   }
   const torch::Tensor mixed =
       attention_norm_(hidden + drop(attend(hidden, layout, position), DropoutSite::kAttention));
-  return ffn_norm_(mixed + drop(feed_forward(mixed), DropoutSite::kFfn));
+  return ffn_norm_(mixed + drop(ffn(mixed), DropoutSite::kFfn));
 }
 
 }  // namespace rse

@@ -132,6 +132,7 @@ void TrainConfig::bind(ConfigBinder& b) {
   // With 2048 threads, LibTorch's OpenMP overruns a stack.
   b.field("threads", threads, between<int64_t>(0, 1024), kChangesLastBits);
   b.field("deterministic", deterministic);
+  b.choice("recompute", recompute, recompute_names(), kChangesNothing);
   b.field("peak_tflops", peak_tflops, between(0.0, 1e9), kChangesNothing);
   if (!b.reading()) return;
   if (betas.size() != 2) {

@@ -20,6 +20,7 @@
 #include "data/sequences.h"
 #include "data/token_file.h"
 #include "nn/model_config.h"
+#include "nn/recompute.h"
 #include "run/schedule.h"
 
 namespace rse {
@@ -66,6 +67,7 @@ struct TrainConfig {
   DeviceChoice device = DeviceChoice::kAuto;
   int64_t threads = 0;  // 0: LibTorch's choice
   bool deterministic = false;
+  Recompute recompute = Recompute::kNone;  // what backward computes again to save memory
   double peak_tflops = 0.0;  // for MFU; 0: the data sheet's for a known GPU in bf16, else unknown
   void bind(ConfigBinder& b);
 

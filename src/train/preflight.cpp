@@ -30,6 +30,20 @@ double least_parameters(const ModelConfig& model) {
              (4 * width * width + ffn_matrices * width * static_cast<double>(model.ffn_width));
 }
 
+// Bytes that backward needs of each token and layer, at least. element: of the compute dtype.
+double least_kept(const ModelConfig& model, Recompute recompute, double element) {
+  const auto width = static_cast<double>(model.width);
+  switch (recompute) {
+    case Recompute::kNone:
+      return element * (4 * width + static_cast<double>(model.ffn_width));
+    case Recompute::kFfn:
+      return element * 4 * width;
+    case Recompute::kLayer:
+      return kFloat * width;  // the residual stream
+  }
+  RSE_ASSERT(false, "recompute {}", static_cast<int>(recompute));
+}
+
 // Tokens of the smallest micro-batch that the settings can give.
 double least_tokens(const RunSettings& base) {
   const int64_t sequence = base.data.packing == Packing::kPacked ? base.data.seq_len : base.data.min_tokens;
@@ -89,9 +103,8 @@ MemoryNeed least_memory(const RunConfig& config) {
     const double parameters = least_parameters(arm.model);
     need.state += 3 * kFloat * parameters * static_cast<double>(base.train.seeds.size());
     largest = std::max(largest, parameters);
-    const double kept = 4 * static_cast<double>(arm.model.width) + static_cast<double>(arm.model.ffn_width);
-    need.activations =
-        std::max(need.activations, element * tokens * static_cast<double>(arm.model.layers) * kept);
+    need.activations = std::max(need.activations, tokens * static_cast<double>(arm.model.layers) *
+                                                      least_kept(arm.model, base.train.recompute, element));
   }
   need.state += kFloat * largest;
   need.batches = kBatchesInMemory * static_cast<double>(base.train.accumulation) * tokens * sizeof(int64_t);

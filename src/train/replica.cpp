@@ -15,10 +15,12 @@ void push_bounded(std::deque<double>& values, double value, size_t most) {
   if (values.size() > most) values.pop_front();
 }
 
-Encoder make_encoder(const ArmConfig& arm, uint64_t seed, const torch::Device& device) {
+Encoder make_encoder(const ArmConfig& arm, uint64_t seed, const TrainConfig& train,
+                     const torch::Device& device) {
   Encoder encoder(arm.model);
   initialize_parameters(*encoder, seed);  // on the CPU, so that every device starts from the same bits
   encoder->to(device);
+  encoder->set_recompute(train.recompute);
   return encoder;
 }
 
@@ -29,7 +31,7 @@ Replica::Replica(const ArmConfig& arm, uint64_t seed, const TrainConfig& train, 
       seed_(seed),
       train_(train),
       device_(device),
-      encoder_(make_encoder(arm, seed, device)),
+      encoder_(make_encoder(arm, seed, train, device)),
       optimizer_(make_optimizer_groups(*encoder_, arm.has_decay()), train.adamw()) {}
 
 std::string Replica::label() const { return replica_label(arm_.name, seed_); }

@@ -40,10 +40,10 @@ std::set<std::string> keys_that(const std::function<bool(const KeyRule&)>& allow
 TEST(KeyRules, AreThoseOfEveryBoundKey) {
   EXPECT_EQ(keys_that([](const KeyRule& rule) { return rule.resume_may_change; }),
             with_logs({"data.train", "data.valid", "train.steps", "train.device", "train.threads",
-                       "train.peak_tflops"}));
+                       "train.recompute", "train.peak_tflops"}));
   EXPECT_EQ(keys_that([](const KeyRule& rule) { return rule.combined_may_differ; }),
             with_logs({"data.train", "data.valid", "train.seeds", "train.device", "train.threads",
-                       "train.peak_tflops"}));
+                       "train.recompute", "train.peak_tflops"}));
   std::set<std::string> of_arms = {"train.learning_rate", "train.decay_learning_rate"};
   for (const std::string& key : bound_keys()) {
     if (key.starts_with("model.")) of_arms.insert(key);
@@ -67,10 +67,10 @@ TEST(KeyRules, PricesAndConditionsBelongToFewKeys) {
 TEST(KeyRules, AreSaidInMessages) {
   EXPECT_EQ(run_key_rules().list(&KeyRule::arm_may_override),
             "model.*, train.learning_rate and train.decay_learning_rate");
-  EXPECT_EQ(
-      run_key_rules().list(&KeyRule::resume_may_change),
-      "data.train (to the same tokens elsewhere), data.valid (to the same tokens elsewhere), "
-      "train.steps, train.device, train.threads, train.peak_tflops, logging.*, checkpoint.* and output");
+  EXPECT_EQ(run_key_rules().list(&KeyRule::resume_may_change),
+            "data.train (to the same tokens elsewhere), data.valid (to the same tokens elsewhere), "
+            "train.steps, train.device, train.threads, train.recompute, train.peak_tflops, logging.*, "
+            "checkpoint.* and output");
 }
 
 TEST(KeyRules, OfAnArmsKeyIsThatOfTheKeyItOverrides) {

@@ -28,6 +28,8 @@ FAULTS = [
     lost_schedule("min_lr", "min_ratio", "0.0"),
     lost_schedule("warmup_steps", "warmup_steps", "2"),
     lost_schedule("schedule", "shape", "ScheduleShape::kLinear"),
+    Fault("train.recompute_lost", "src/train/replica.cpp", "encoder->set_recompute(«train.recompute»);",
+          "Recompute::kNone", "train.recompute of the configuration arrives nowhere."),
     Fault("train.micro_batch_number_collides", "src/train/global_micro_batch.h",
           "return «step * accumulation + micro»;", "step + micro",
           "Micro-batch 1 of a step and micro-batch 0 of the next have one number, so the same data and dropout."),
