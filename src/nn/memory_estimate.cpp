@@ -185,14 +185,18 @@ class Points {
   }
   // Where `below` layers come before the one that backward is in.
   double in_ffn(double below, double attention, double ffn) const {
-    const double gradients = sizes_.stream() + sizes_.matrix() + (sizes_.geglu ? 2 : 1) * sizes_.inner() +
+    const double branch = sizes_.bf16 || sizes_.dropout ? sizes_.matrix() : 0;  // else that of the stream
+    const double gradients = sizes_.stream() + branch + (sizes_.geglu ? 2 : 1) * sizes_.inner() +
                              sizes_.element * sizes_.width * sizes_.ffn_width;
-    const double again = recompute_ == Recompute::kFfn ? sizes_.matrix() : 0;
-    return in_layer(below) + attention + ffn + gradients + again;
+    const double output =
+        recompute_ == Recompute::kFfn ? sizes_.matrix() : 0;  // outlives the segment's graph
+    return in_layer(below) + attention + ffn + gradients + output;
   }
   double in_attention(double below, double attention, const AttentionMemory& memory) const {
     const double gradients = sizes_.stream() + 4 * sizes_.matrix() + memory.workspace;
-    return in_layer(below) + made(parameters_.ffn) + attention + gradients;
+    const double outer =
+        recompute_ == Recompute::kLayer ? sizes_.stream() : 0;  // gradient of the layer's output
+    return in_layer(below) + made(parameters_.ffn) + attention + gradients + outer;
   }
   // Two gradients of the table of embeddings meet: the decoder's and the embedding's own.
   double at_embedding() const {
@@ -213,9 +217,8 @@ class Points {
     const double rest = parameters_.all - sizes_.layers * parameters_.layer();
     double again = 0;
     if (recompute_ == Recompute::kLayer) {
-      // The layer's output and its gradient outlive the layer's own graph, and so does its input where no norm
-      // keeps that.
-      again = 2 * sizes_.stream() + (sizes_.pre || !sizes_.bf16 ? 0 : sizes_.stream());
+      // The layer's output outlives the layer's own graph, and so does its input where no norm keeps that.
+      again = (sizes_.pre || !sizes_.bf16 ? 1 : 2) * sizes_.stream();
     }
     return standing(below) + made(rest + after * parameters_.layer()) + again;
   }

@@ -16,10 +16,11 @@ double rounded_up(double value, double step) { return std::ceil(value / step) * 
 // Sums over the groups of sequences of one length, each of which is one call or more of
 // scaled_dot_product_attention.
 struct Sums {
-  bool projected_stays = false;  // something that is kept is a view of the projected (and rotated) tensors
-  double stacked = 0;            // copies of query, key and value
-  double out = 0;                // that the kernels keep
-  double normalizers = 0;        // log-sum-exp of each row
+  // Something that is kept is a view of what was projected, or of rotated query and key.
+  bool projected_stays = false, rotated_stays = false;
+  double stacked = 0;      // copies of query, key and value
+  double out = 0;          // that the kernels keep
+  double normalizers = 0;  // log-sum-exp of each row
   double masks = 0, distances = 0;
   double operands = 0, weights = 0;  // of the unfused path: float32 copies, and the softmax
   double workspace = 0;
@@ -86,7 +87,7 @@ Sums sums_of(const BatchShape& shape, double heads, double width, bool biased) {
     }
     if (sums.operands > before) continue;  // unfused
     if (one_call || count == 1) {
-      sums.projected_stays = true;
+      sums.projected_stays = sums.rotated_stays = true;
     } else {
       sums.stacked += 3 * shape.element() * group.length * count * width;
     }
@@ -108,7 +109,7 @@ AttentionMemory softmax_attention_memory(const BatchShape& shape, int64_t heads,
   if (rotated) {
     // cos and sin, each for all of head_dim, made once for queries and once for keys.
     const auto positions = static_cast<double>(shape.uniform() ? shape.longest() : shape.tokens());
-    keep("rotated query and key", sums.projected_stays ? 2 * matrix : 0);
+    keep("rotated query and key", sums.rotated_stays ? 2 * matrix : 0);
     keep("tables of the rotation", 4 * kFloat * positions * static_cast<double>(width / heads));
   }
   keep("query, key and value, stacked by length", sums.stacked);

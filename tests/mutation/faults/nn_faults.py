@@ -15,7 +15,7 @@ FAULTS = [
           "mix_key(static_cast<uint64_t>(layer), «static_cast<uint64_t>(site)»)", "uint64_t{0}",
           "The attention and the feed-forward branch of a layer have the same dropout masks."),
     Fault("nn.dropout_not_scaled", "src/nn/dropout.cpp",
-          "native_dropout_backward(input, mask, «1.0 / (1.0 - rate)»)", "1.0",
+          "MaskedScale::apply(input, mask, «1.0 / (1.0 - rate)»)", "1.0",
           "Dropout does not scale up what it keeps."),
     Fault("nn.dropout_masks_repeat", "src/nn/dropout.cpp",
           "random_bits(stream, «static_cast<uint64_t>(call)»);", "static_cast<uint64_t>(call % 1024)",
