@@ -279,14 +279,14 @@ MemoryEstimate estimate_memory(const EncoderImpl& encoder, const StepShape& shap
 
 std::string describe_memory(const MemoryEstimate& estimate, const std::string& indent) {
   std::string text;
-  const auto line = [&](const std::string& name, double bytes) {
+  const auto line = [&](std::string_view name, double bytes) {
     text += fmt::format("{}{:<52}{}\n", indent, name, format_bytes(bytes));
   };
   for (const MemoryTerm& term : estimate.state) line(term.name, term.bytes);
-  for (const MemoryTerm& term : estimate.kept) line("kept: " + term.name, term.bytes);
+  for (const MemoryTerm& term : estimate.kept) line(fmt::format("kept: {}", term.name), term.bytes);
   line("kept for backward in all", estimate.kept_bytes());
   for (const MemoryTerm& point : estimate.points)
-    line("above weights and moments " + point.name, point.bytes);
+    line(fmt::format("above weights and moments {}", point.name), point.bytes);
   if (estimate.library > 0) line("workspace of cuBLAS", estimate.library);
   line("peak", estimate.peak_bytes());
   return text;

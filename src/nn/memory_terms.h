@@ -7,14 +7,14 @@
 #include <algorithm>
 #include <cstdint>
 #include <numeric>
-#include <string>
+#include <string_view>
 #include <vector>
 
 namespace rse {
 
 // A named share of memory, such as one tensor of every layer.
 struct MemoryTerm {
-  std::string name;
+  std::string_view name;  // a literal
   double bytes = 0;
 };
 
