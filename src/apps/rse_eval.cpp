@@ -31,6 +31,8 @@ void add_options(CLI::App& app, EvalCommand& command) {
              "the first pieces of the file instead");
   add_number(app, "--mask-seed", command.mask_seed, at_least<int64_t>(0),
              "seed of the targets (default: the run's validation.seed)");
+  add_number(app, "--mask-rate", command.mask_rate, Range<double>{0.0, 1.0, true, false},
+             "share of tokens that are targets (default: the run's validation.mask_rate)");
   add_number(app, "--batch-tokens", command.batch_tokens, between<int64_t>(1, int64_t{1} << 30),
              "tokens per forward pass; changes memory and speed, not results");
   add_text(app, "--device", command.device, "auto, cpu or cuda");

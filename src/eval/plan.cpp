@@ -225,7 +225,11 @@ EvalPlan make_eval_plan(const EvalCommand& command, const TrainedRun& run, const
   check_vocabulary(run, file, plan.arms);
   plan.protocol.lengths = choose_lengths(command, run.trained_length(), file);
   plan.protocol.control_window = choose_control(command, run.trained_length());
-  plan.protocol.masking = base.data.mask;
+  plan.protocol.masking = base.validation_mask();
+  if (command.mask_rate && !(*command.mask_rate > 0 && *command.mask_rate <= 1)) {
+    throw_user_error("--mask-rate: '{}': expected a number above 0 and of at most 1", *command.mask_rate);
+  }
+  plan.protocol.masking.probability = command.mask_rate.value_or(plan.protocol.masking.probability);
   if (command.mask_seed && *command.mask_seed < 0) {
     throw_user_error("--mask-seed: '{}': expected at least 0", *command.mask_seed);
   }

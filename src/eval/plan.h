@@ -30,6 +30,8 @@ struct EvalCommand {
   std::string beyond;                // clamp, tile, interpolate; empty: as the arms' configuration says
   std::optional<int64_t> max_targets, pieces, first_pieces;
   std::optional<int64_t> mask_seed;  // absent: the run's validation.seed
+  // Probability that a token becomes a target; absent: the run's (RunSettings::validation_mask()).
+  std::optional<double> mask_rate;
   int64_t batch_tokens = 16384;
   std::string device = "auto";     // auto, cpu, cuda
   std::string precision = "auto";  // auto: the run's; float32, bf16

@@ -101,17 +101,21 @@ class InBlocks : public torch::autograd::Function<InBlocks> {
 
 }  // namespace
 
+BiasedCalls biased_calls(int64_t sequences, int64_t length, int64_t heads, bool cuda, int64_t pairs) {
+  if (pairs == 0) pairs = cuda ? kPairsCuda : kPairsCpu;
+  const int64_t block_rows = std::max(kFewestRows, pairs / (heads * length) / kFewestRows * kFewestRows);
+  const int64_t per_call = std::max<int64_t>(1, pairs / (heads * length * std::min(length, block_rows)));
+  return {block_rows >= length, block_rows, std::min(sequences, per_call)};
+}
+
 Tensor biased_attention(const Tensor& query, const Tensor& key, const Tensor& value,
                         const AttentionBiasPtr& bias, int64_t pairs) {
-  if (pairs == 0) pairs = query.is_cuda() ? kPairsCuda : kPairsCpu;
   const int64_t sequences = query.size(0), length = query.size(1), heads = query.size(2);
-  const int64_t block_rows = std::max(kFewestRows, pairs / (heads * length) / kFewestRows * kFewestRows);
+  const auto [whole, block_rows, sequences_per_call] =
+      biased_calls(sequences, length, heads, query.is_cuda(), pairs);
   Tensor parameter = bias->parameter();
   if (!parameter.defined())
     parameter = torch::empty({0}, query.options());  // autograd takes no undefined one
-  const bool whole = block_rows >= length;
-  const int64_t sequences_per_call =
-      std::max<int64_t>(1, pairs / (heads * length * std::min(length, block_rows)));
   const Tensor block = whole ? bias_rows(*bias, parameter, query, 0, length) : Tensor();
   std::vector<Tensor> outputs;
   for (int64_t first = 0; first < sequences; first += sequences_per_call) {

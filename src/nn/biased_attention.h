@@ -21,4 +21,12 @@ namespace rse {
 torch::Tensor biased_attention(const torch::Tensor& query, const torch::Tensor& key,
                                const torch::Tensor& value, const AttentionBiasPtr& bias, int64_t pairs = 0);
 
+// How biased_attention() cuts its work into calls; pairs as there.
+struct BiasedCalls {
+  bool whole = true;       // a call takes whole sequences, and backward keeps its mask
+  int64_t block_rows = 0;  // queries of one sequence per call where not
+  int64_t sequences = 1;   // per call
+};
+BiasedCalls biased_calls(int64_t sequences, int64_t length, int64_t heads, bool cuda, int64_t pairs = 0);
+
 }  // namespace rse

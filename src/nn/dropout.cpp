@@ -38,6 +38,23 @@ torch::Tensor keep_mask_device(at::IntArrayRef sizes, double rate, uint64_t stre
       .bernoulli_(1.0 - rate, generator);
 }
 
+// LibTorch's fused input * mask * scale. It is its own gradient; LibTorch's one would keep `input` too.
+class MaskedScale : public torch::autograd::Function<MaskedScale> {
+ public:
+  static torch::Tensor forward(torch::autograd::AutogradContext* context, const torch::Tensor& input,
+                               const torch::Tensor& mask, double scale) {
+    context->save_for_backward({mask});
+    context->saved_data["scale"] = scale;
+    return at::native_dropout_backward(input, mask, scale);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
+    const torch::Tensor mask = context->get_saved_variables()[0];
+    const double scale = context->saved_data["scale"].toDouble();
+    return {at::native_dropout_backward(gradients[0], mask, scale), torch::Tensor(), torch::Tensor()};
+  }
+};
+
 }  // namespace
 
 torch::Tensor dropout(const torch::Tensor& input, double rate, const std::optional<DropoutKey>& key,
@@ -48,8 +65,7 @@ torch::Tensor dropout(const torch::Tensor& input, double rate, const std::option
   const uint64_t stream = mix_key(mix_key(key->seed, "dropout"), key->micro_batch, place);
   const torch::Tensor mask = input.is_cpu() ? keep_mask_cpu(input.sizes(), rate, stream)
                                             : keep_mask_device(input.sizes(), rate, stream, input.device());
-  // LibTorch's fused input * mask * scale; it is its own gradient.
-  return at::native_dropout_backward(input, mask, 1.0 / (1.0 - rate));
+  return MaskedScale::apply(input, mask, 1.0 / (1.0 - rate));
 }
 
 }  // namespace rse

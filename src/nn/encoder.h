@@ -21,6 +21,7 @@
 #include "nn/mlm_head.h"
 #include "nn/model_config.h"
 #include "nn/position/position_method.h"
+#include "nn/recompute.h"
 #include "nn/sequence_layout.h"
 
 namespace rse {
@@ -43,6 +44,9 @@ class EncoderImpl : public torch::nn::Module {
                         const torch::Tensor& target_positions,
                         const std::optional<DropoutKey>& dropout_key = std::nullopt);
 
+  // What backward computes again from now on; at first nothing.
+  void set_recompute(Recompute recompute) { recompute_ = recompute; }
+
   const ModelConfig& config() const { return config_; }
   PositionMethod& position() { return *position_; }
   const PositionMethod& position() const { return *position_; }
@@ -50,8 +54,11 @@ class EncoderImpl : public torch::nn::Module {
  private:
   torch::Tensor embed(const torch::Tensor& input_ids, const SequenceLayout& layout,
                       const std::optional<DropoutKey>& dropout_key);
+  torch::Tensor run_layer(const std::shared_ptr<EncoderLayerImpl>& layer, const torch::Tensor& hidden,
+                          const SequenceLayout& layout, const std::optional<DropoutKey>& dropout_key);
 
   ModelConfig config_;
+  Recompute recompute_ = Recompute::kNone;
   int64_t longest_ = 0;  // sequence that the position method takes; 0: any
   std::shared_ptr<PositionMethod> position_;
   torch::nn::Embedding embedding_{nullptr};

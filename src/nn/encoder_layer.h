@@ -22,13 +22,15 @@ class EncoderLayerImpl : public torch::nn::Module {
   // index: of the layer, from 0; names its dropout streams and its place in the position method.
   EncoderLayerImpl(const ModelConfig& config, int64_t index);
 
-  // hidden: [total, width]; returns the same shape.
+  // hidden: [total, width]; returns the same shape. recompute_ffn: backward computes the feed-forward network again
+  // (nn/recompute.h).
   torch::Tensor forward(const torch::Tensor& hidden, const SequenceLayout& layout, PositionMethod& position,
-                        const std::optional<DropoutKey>& dropout_key);
+                        const std::optional<DropoutKey>& dropout_key, bool recompute_ffn = false);
 
  private:
   torch::Tensor attend(const torch::Tensor& hidden, const SequenceLayout& layout, PositionMethod& position);
   torch::Tensor feed_forward(const torch::Tensor& hidden);
+  torch::Tensor recomputed_feed_forward(const torch::Tensor& hidden);
 
   int64_t index_, heads_, head_dim_;
   NormPlacement norm_;
@@ -40,7 +42,8 @@ class EncoderLayerImpl : public torch::nn::Module {
 };
 TORCH_MODULE(EncoderLayer);
 
-// A layer norm over the last dimension of `width` elements, eps 1e-5.
-torch::nn::LayerNorm make_norm(int64_t width);
+// A layer norm over the last dimension of `width` elements, eps 1e-5. Without bias, its `bias` is an undefined
+// tensor and no parameter. (A clone() of it would get one again.)
+torch::nn::LayerNorm make_norm(int64_t width, bool bias);
 
 }  // namespace rse

@@ -1,6 +1,9 @@
 // The head of masked-language modelling: hidden states at the targets become logits over the vocabulary,
 // through the transposed token embedding and a bias; HeadKind::kTransform (Devlin et al. 2019) puts a dense
 // layer, GELU and norm before them.
+//
+// Without biases (ModelConfig::biases) dense layer and norm have none, but the decoder keeps its own, as in
+// ModernBERT (Warner et al. 2024, section 2.1.1), where it is to make up for the weights that are tied.
 #pragma once
 
 #include <torch/torch.h>

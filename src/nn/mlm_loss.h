@@ -12,4 +12,7 @@ namespace rse {
 // update.
 torch::Tensor masked_lm_nll(const torch::Tensor& logits, const torch::Tensor& target_ids);
 
+// Rows of logits that masked_lm_nll() widens at a time: about 2^25 elements, 128 MiB in float32.
+int64_t nll_rows_per_block(int64_t vocab);
+
 }  // namespace rse

@@ -16,6 +16,7 @@ void ModelConfig::bind(ConfigBinder& b) {
   b.choice("norm", norm, {{"pre", NormPlacement::kPre}, {"post", NormPlacement::kPost}});
   b.field("embedding_norm", embedding_norm);
   b.choice("activation", activation, {{"gelu", Activation::kGelu}, {"geglu", Activation::kGeglu}});
+  b.field("biases", biases);
   b.choice("head", head, {{"tied", HeadKind::kTied}, {"transform", HeadKind::kTransform}});
   b.field("dropout", dropout, Range<double>{0.0, 1.0, false, true});
   b.field("init_std", init_std, Range<double>{0.0, 10.0, true, false});

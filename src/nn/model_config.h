@@ -1,7 +1,8 @@
 // The model's configuration: keys under `model:`, their defaults and ranges.
 //
 //   model:
-//     layers, width, heads, ffn_width, vocab_size, norm, embedding_norm, activation, head, dropout, init_std
+//     layers, width, heads, ffn_width, vocab_size, norm, embedding_norm, activation, biases, head, dropout,
+//     init_std
 //     position: {...}      nn/position/position_config.h
 //     attention: {backend, deterministic}
 //
@@ -38,6 +39,7 @@ struct ModelConfig {
   NormPlacement norm = NormPlacement::kPre;
   bool embedding_norm = false;
   Activation activation = Activation::kGelu;
+  bool biases = true;               // of all linear layers and norms; the decoder keeps its own (mlm_head.h)
   HeadKind head = HeadKind::kTied;  // learns faster in short runs than kTransform
   double dropout = 0.0;             // of the embedding and of each residual branch
   double init_std = 0.02;

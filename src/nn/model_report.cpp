@@ -56,21 +56,6 @@ void count_flop(const EncoderImpl& encoder, const ReportSettings& settings, Mode
                                     settings.seq_len, settings.target_share, format_count(head));
 }
 
-// A layer keeps, of each token, the float32 inputs of its two norms, and in the compute dtype both norms'
-// outputs, query, key, value, the attention output, and what surrounds the activation (GELU: its input and
-// output; GeGLU: gate, value, the gate's GELU and the product); dropout keeps a byte per element. The head
-// keeps the targets' logits and makes their gradient.
-int64_t estimate_activations(const ModelConfig& model, const ReportSettings& settings) {
-  const double element = settings.bf16 ? 2.0 : 4.0;
-  const auto width = static_cast<double>(model.width), ffn_width = static_cast<double>(model.ffn_width);
-  const double ffn_copies = model.activation == Activation::kGelu ? 2.0 : 4.0;
-  const double masks = model.dropout > 0 ? 2.0 * width : 0.0;
-  const double layer = 2.0 * 4.0 * width + element * (6.0 * width + ffn_copies * ffn_width) + masks;
-  const double head = settings.target_share * 2.0 * element * static_cast<double>(model.vocab_size);
-  return static_cast<int64_t>(static_cast<double>(settings.tokens) *
-                              (static_cast<double>(model.layers) * layer + head));
-}
-
 }  // namespace
 
 ModelReport report_model(const EncoderImpl& encoder, const ReportSettings& settings) {
@@ -82,7 +67,6 @@ ModelReport report_model(const EncoderImpl& encoder, const ReportSettings& setti
   for (const torch::Tensor& buffer : encoder.buffers())
     report.table_bytes += static_cast<int64_t>(buffer.nbytes());
   report.state_bytes = 4 * static_cast<int64_t>(sizeof(float)) * report.parameters;
-  report.activation_bytes = estimate_activations(encoder.config(), settings);
   return report;
 }
 

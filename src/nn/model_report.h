@@ -1,5 +1,5 @@
 // What a model costs, known before it trains (src/eval/README.md section 1): parameters by group, tables,
-// FLOP, memory.
+// FLOP, state. What a step takes at its peak is in nn/memory_estimate.h.
 #pragma once
 
 #include <cstdint>
@@ -13,9 +13,7 @@ namespace rse {
 // What the costs depend on beside the model.
 struct ReportSettings {
   int64_t seq_len = 512;
-  int64_t tokens = 512;        // of one forward and backward pass
   double target_share = 0.15;  // targets per token
-  bool bf16 = false;           // under bf16 autocast
 };
 
 struct ParameterGroup {
@@ -40,8 +38,6 @@ struct ModelReport {
   std::string flop_formula;  // the same with the model's numbers in it
 
   int64_t state_bytes = 0;  // weights, gradients, and AdamW's two moments, all float32
-  // What backward keeps of `tokens` tokens: an estimate, which leaves out what attention keeps.
-  int64_t activation_bytes = 0;
 };
 
 ModelReport report_model(const EncoderImpl& encoder, const ReportSettings& settings);

@@ -99,6 +99,12 @@ const EnumNames<DeviceChoice>& device_choice_names() {
   return kNames;
 }
 
+const EnumNames<OptimizerKind>& optimizer_kind_names() {
+  static const EnumNames<OptimizerKind> kNames = {{"adamw", OptimizerKind::kAdamW},
+                                                  {"stable_adamw", OptimizerKind::kStableAdamW}};
+  return kNames;
+}
+
 void DataConfig::bind(ConfigBinder& b) {
   b.path_field("train", train, kSameTokens);
   b.path_field("valid", valid, kSameTokens);
@@ -112,11 +118,22 @@ void DataConfig::bind(ConfigBinder& b) {
   }
 }
 
+void BatchRampConfig::bind(ConfigBinder& b) {
+  b.field("start", start, between<int64_t>(0, kMany));
+  b.field("steps", steps, between<int64_t>(0, int64_t{1} << 24));
+  if (!b.reading() || (start == 0) == (steps == 0)) return;
+  const char *set = start == 0 ? "steps" : "start", *missing = start == 0 ? "start" : "steps";
+  throw_user_error("{}: {}: '{}', but {} is 0: expected both to be set, or both to be 0 (no ramp)",
+                   b.where(set), b.path(set), start + steps, b.path(missing));
+}
+
 void TrainConfig::bind(ConfigBinder& b) {
   b.field("steps", steps, between<int64_t>(1, int64_t{1} << 24), kChangesSchedule);
   b.field("batch_size", batch_size, between<int64_t>(1, int64_t{1} << 20));
   b.field("accumulation", accumulation, between<int64_t>(1, int64_t{1} << 20));
+  b.group("batch_ramp", batch_ramp);
   b.field("seeds", seeds, between<int64_t>(0, kMany), kDiffersWhenCombined);
+  b.choice("optimizer", optimizer, optimizer_kind_names());
   b.field("learning_rate", learning_rate, Range<double>{0.0, 1e6, true, false}, kOverriddenByArms);
   b.field("decay_learning_rate", decay_learning_rate, Range<double>{0.0, 1e6, true, false},
           kOverriddenByArms);
@@ -126,14 +143,20 @@ void TrainConfig::bind(ConfigBinder& b) {
   b.choice("schedule", schedule, schedule_shape_names());
   b.field("warmup_steps", warmup_steps, between<int64_t>(0, int64_t{1} << 24));
   b.field("min_lr", min_lr, between(0.0, 1.0));
+  b.field("decay_steps", decay_steps, between<int64_t>(0, int64_t{1} << 24), kChangesSchedule);
+  b.choice("decay_shape", decay_shape, decay_shape_names(), kChangesSchedule);
   b.field("clip_norm", clip_norm, between(0.0, 1e12));
   b.choice("precision", precision, precision_names());
   b.choice("device", device, device_choice_names(), kChangesLastBits);
   // With 2048 threads, LibTorch's OpenMP overruns a stack.
   b.field("threads", threads, between<int64_t>(0, 1024), kChangesLastBits);
   b.field("deterministic", deterministic);
+  b.choice("recompute", recompute, recompute_names(), kChangesNothing);
   b.field("peak_tflops", peak_tflops, between(0.0, 1e9), kChangesNothing);
-  if (!b.reading()) return;
+  if (b.reading()) check_together(b);
+}
+
+void TrainConfig::check_together(const ConfigBinder& b) const {
   if (betas.size() != 2) {
     throw_user_error("{}: {}: {} values: expected two, such as [0.9, 0.98]", b.where("betas"),
                      b.path("betas"), betas.size());
@@ -141,6 +164,22 @@ void TrainConfig::bind(ConfigBinder& b) {
   if (seeds.empty() || std::set<int64_t>(seeds.begin(), seeds.end()).size() != seeds.size()) {
     throw_user_error("{}: {}: [{}]: expected at least one seed, each once", b.where("seeds"), b.path("seeds"),
                      fmt::join(seeds, ", "));
+  }
+  if (batch_ramp.start > batch_size * accumulation) {
+    throw_user_error(
+        "{}: {}.start: '{}': expected at most {} ({} x {} sequences, an update's after the ramp)",
+        b.where("batch_ramp"), b.path("batch_ramp"), batch_ramp.start, batch_size * accumulation,
+        b.path("batch_size"), b.path("accumulation"));
+  }
+  const bool wsd = schedule == ScheduleShape::kWsd;
+  if (!wsd && decay_steps != 0) {
+    throw_user_error("{}: {}: '{}': expected 0, because {} is not wsd", b.where("decay_steps"),
+                     b.path("decay_steps"), decay_steps, b.path("schedule"));
+  }
+  if (!wsd && decay_shape != DecayShape::kSqrt) {
+    throw_user_error("{}: {}: '{}': expected sqrt, the default, because {} is not wsd",
+                     b.where("decay_shape"), b.path("decay_shape"),
+                     decay_shape == DecayShape::kLinear ? "linear" : "cosine", b.path("schedule"));
   }
 }
 
@@ -152,6 +191,7 @@ void ValidationConfig::bind(ConfigBinder& b) {
   b.field("pieces", pieces, between<int64_t>(0, kMany));
   b.field("seed", seed, at_least<int64_t>(0));
   b.field("batch_tokens", batch_tokens, between<int64_t>(1, int64_t{1} << 30));
+  b.field("mask_rate", mask_rate, between(0.0, 1.0));
   if (b.reading() && length > 0 && piece_tokens % length != 0) {
     throw_user_error("{}: {}: '{}': expected a multiple of {} ({})", b.where("piece_tokens"),
                      b.path("piece_tokens"), piece_tokens, b.path("length"), length);
@@ -184,6 +224,16 @@ void RunSettings::bind(ConfigBinder& b) {
         "so that a batch of data.seq_len {} has fewer than 2^31 tokens",
         b.where("train"), train.batch_size, std::numeric_limits<int32_t>::max() / data.seq_len, data.seq_len);
   }
+}
+
+MaskingConfig RunSettings::validation_mask() const {
+  MaskingConfig mask = data.mask;
+  if (validation.mask_rate > 0) mask.probability = validation.mask_rate;
+  return mask;
+}
+
+const char* RunSettings::validation_mask_key() const {
+  return validation.mask_rate > 0 ? "validation.mask_rate" : "data.mask.probability";
 }
 
 const KeyRules& run_key_rules() {

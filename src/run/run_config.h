@@ -20,7 +20,9 @@
 #include "data/sequences.h"
 #include "data/token_file.h"
 #include "nn/model_config.h"
+#include "nn/recompute.h"
 #include "run/schedule.h"
+#include "run/update_sizes.h"
 
 namespace rse {
 
@@ -34,6 +36,9 @@ struct DataConfig {
   void bind(ConfigBinder& b);
 };
 
+enum class OptimizerKind { kAdamW, kStableAdamW };
+const EnumNames<OptimizerKind>& optimizer_kind_names();  // adamw, stable_adamw
+
 // The settings of the optimizer (train/optimizer.h).
 struct AdamWOptions {
   double beta1 = 0.9;
@@ -41,6 +46,7 @@ struct AdamWOptions {
   double eps = 1e-8;
   double weight_decay = 0.01;
   double clip_norm = 1.0;  // bound on the norm of all gradients together; 0: no clipping
+  OptimizerKind kind = OptimizerKind::kAdamW;
 };
 
 enum class Precision { kFloat32, kBf16 };
@@ -48,11 +54,23 @@ enum class DeviceChoice { kAuto, kCpu, kCuda };
 const EnumNames<Precision>& precision_names();         // float32, bf16
 const EnumNames<DeviceChoice>& device_choice_names();  // auto, cpu, cuda
 
+// Keys under `train.batch_ramp:`. Both are 0 (no ramp), or neither is.
+struct BatchRampConfig {
+  int64_t start = 0;  // sequences of the first update, at most batch_size x accumulation
+  int64_t steps = 0;  // updates before the first one of batch_size x accumulation sequences
+  void bind(ConfigBinder& b);
+
+  // full: batch_size x accumulation.
+  UpdateSizes sizes(int64_t full) const { return {full, start, steps}; }
+};
+
 struct TrainConfig {
   int64_t steps = 1000;
   int64_t batch_size = 64;   // sequences per micro-batch
   int64_t accumulation = 1;  // micro-batches per update
+  BatchRampConfig batch_ramp;
   std::vector<int64_t> seeds = {1};
+  OptimizerKind optimizer = OptimizerKind::kAdamW;
   double learning_rate = 1e-3;
   double decay_learning_rate = 2e-2;  // of the raw decays
   double weight_decay = 0.01;         // of matrices and embeddings
@@ -60,17 +78,25 @@ struct TrainConfig {
   double eps = 1e-8;
   ScheduleShape schedule = ScheduleShape::kLinear;
   int64_t warmup_steps = 200;
-  double min_lr = 0.0;     // the schedule ends at this share of the peak learning rate
-  double clip_norm = 1.0;  // 0: no clipping
+  double min_lr = 0.0;      // the schedule ends at this share of the peak learning rate
+  int64_t decay_steps = 0;  // schedule wsd: the last updates, in which the learning rate decays; 0: it stays
+  DecayShape decay_shape = DecayShape::kSqrt;  // schedule wsd
+  double clip_norm = 1.0;                      // 0: no clipping
   Precision precision = Precision::kFloat32;
   DeviceChoice device = DeviceChoice::kAuto;
   int64_t threads = 0;  // 0: LibTorch's choice
   bool deterministic = false;
+  Recompute recompute = Recompute::kNone;  // what backward computes again to save memory
   double peak_tflops = 0.0;  // for MFU; 0: the data sheet's for a known GPU in bf16, else unknown
   void bind(ConfigBinder& b);
+  // What bind() expects of keys together: UserError.
+  void check_together(const ConfigBinder& b) const;
 
-  Schedule schedule_of_run() const { return {schedule, warmup_steps, steps, min_lr}; }
-  AdamWOptions adamw() const { return {betas[0], betas[1], eps, weight_decay, clip_norm}; }
+  Schedule schedule_of_run() const {
+    return {schedule, warmup_steps, steps, min_lr, decay_steps, decay_shape};
+  }
+  UpdateSizes update_sizes() const { return batch_ramp.sizes(batch_size * accumulation); }
+  AdamWOptions adamw() const { return {betas[0], betas[1], eps, weight_decay, clip_norm, optimizer}; }
 };
 
 // Keys under `validation:`.
@@ -82,6 +108,7 @@ struct ValidationConfig {
   int64_t seed = 0;          // of the targets
   // Tokens per forward pass, at least one piece. It changes memory and speed, not results.
   int64_t batch_tokens = 16384;
+  double mask_rate = 0.0;  // probability that a token becomes a target; 0: data.mask.probability
   bool operator==(const ValidationConfig&) const = default;
   void bind(ConfigBinder& b);
 
@@ -112,6 +139,11 @@ struct RunSettings {
   CheckpointConfig checkpoint;
   std::string output;  // run folder; empty: runs/<configuration's name>
   void bind(ConfigBinder& b);
+
+  // How validation and rse-eval mask: data.mask, at validation.mask_rate where that is set.
+  MaskingConfig validation_mask() const;
+  // The key that states validation_mask().probability, for messages.
+  const char* validation_mask_key() const;
 };
 
 // What may be done to each key of RunSettings: on resume, by an arm, between combined evaluations. Whoever

@@ -2,7 +2,7 @@
 // stopped.
 //
 // Invariant: its size is bounded, whatever the step. The order of the data, masks and dropout are not in it,
-// because they are functions of the seed and the global micro-batch (train/global_micro_batch.h).
+// because they are functions of the seed and the step (run/update_sizes.h, train/global_micro_batch.h).
 #pragma once
 
 #include <cstdint>

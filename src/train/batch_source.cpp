@@ -1,11 +1,11 @@
 #include "train/batch_source.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
 #include "core/check.h"
 #include "core/threads.h"
-#include "train/global_micro_batch.h"
 
 namespace rse {
 namespace {
@@ -19,10 +19,12 @@ StepBatch make_step_batch(const TokenFile& file, const SequenceSet& set, const B
   StepBatch batch;
   batch.step = step;
   batch.seed = seed;
-  for (int64_t micro = 0; micro < plan.accumulation; ++micro) {
-    const int64_t number = global_micro_batch(step, plan.accumulation, micro);
-    const auto first = static_cast<uint64_t>(number) * plan.batch_size;
-    batch.micro_batches.push_back(training_batch(file, set, plan.masking, seed, first, plan.batch_size));
+  const UpdateSizes sizes = plan.sizes();
+  const int64_t sequences = sizes.at(step);
+  for (int64_t begin = 0; begin < sequences; begin += plan.batch_size) {
+    const uint64_t first = sizes.before(step) + static_cast<uint64_t>(begin);
+    const int64_t count = std::min(plan.batch_size, sequences - begin);
+    batch.micro_batches.push_back(training_batch(file, set, plan.masking, seed, first, count));
     batch.tokens += batch.micro_batches.back().total();
     batch.targets += batch.micro_batches.back().targets();
   }

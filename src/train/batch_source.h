@@ -15,6 +15,7 @@
 #include "data/masking.h"
 #include "data/sequences.h"
 #include "data/token_file.h"
+#include "run/run_config.h"
 
 namespace rse {
 
@@ -22,7 +23,7 @@ namespace rse {
 struct StepBatch {
   int64_t step = 0;
   uint64_t seed = 0;
-  std::vector<TokenBatch> micro_batches;  // `accumulation` of them
+  std::vector<TokenBatch> micro_batches;  // at most `accumulation` of them
   int64_t tokens = 0;
   int64_t targets = 0;  // of all micro-batches; the update's loss is divided by it
 };
@@ -32,10 +33,13 @@ struct BatchPlan {
   int64_t batch_size = 1;    // sequences per micro-batch
   int64_t accumulation = 1;  // micro-batches per update
   MaskingConfig masking;
+  BatchRampConfig ramp = {};
+
+  UpdateSizes sizes() const { return ramp.sizes(batch_size * accumulation); }
 };
 
-// The batch of `step` for `seed`. Each of its micro-batches takes sequences global_micro_batch() * batch_size
-// and on, in the seed's order.
+// The batch of `step` for `seed`: sequences sizes().before(step) and on, in the seed's order. Micro-batches of
+// batch_size sequences share them, of which the last may have fewer.
 StepBatch make_step_batch(const TokenFile& file, const SequenceSet& set, const BatchPlan& plan, uint64_t seed,
                           int64_t step);
 

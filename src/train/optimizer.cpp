@@ -1,9 +1,13 @@
 #include "train/optimizer.h"
 
+#include <ATen/record_function.h>
+
 #include <limits>
 
 #include "core/check.h"
+#include "nn/step_ranges.h"
 #include "run/weights.h"
+#include "train/update_clipping.h"
 
 namespace rse {
 namespace {
@@ -79,6 +83,7 @@ AdamW::AdamW(std::vector<OptimizerGroup> groups, const AdamWOptions& options)
 }
 
 AdamW::StepResult AdamW::step(const LearningRates& rates, const torch::Tensor& loss) {
+  RECORD_USER_SCOPE(kOptimizerRange);
   const torch::NoGradGuard no_grad;
   std::vector<std::vector<torch::Tensor>> grads;
   std::vector<torch::Tensor> norms;
@@ -96,16 +101,32 @@ AdamW::StepResult AdamW::step(const LearningRates& rates, const torch::Tensor& l
   }
   step_.add_(1.0 - result.skipped);
   for (size_t i = 0; i < groups_.size(); ++i) {
-    const OptimizerGroup& group = groups_[i];
-    Moments& moments = moments_[i];
-    at::_fused_adamw_(group.parameters, grads[i], moments.exp_avg, moments.exp_avg_sq, /*max_exp_avg_sqs=*/{},
-                      moments.steps, group.role == ParameterRole::kDecay ? rates.decay : rates.base,
-                      options_.beta1, options_.beta2, group.decayed() ? options_.weight_decay : 0.0,
-                      options_.eps,
-                      /*amsgrad=*/false, /*maximize=*/false, /*grad_scale=*/{}, result.skipped);
-    for (const torch::Tensor& parameter : group.parameters) parameter.mutable_grad().reset();
+    apply(i, grads[i], groups_[i].role == ParameterRole::kDecay ? rates.decay : rates.base, result.skipped);
+    for (const torch::Tensor& parameter : groups_[i].parameters) parameter.mutable_grad().reset();
   }
   return result;
+}
+
+void AdamW::apply(size_t i, const std::vector<torch::Tensor>& grads, double rate,
+                  const torch::Tensor& skipped) {
+  const OptimizerGroup& group = groups_[i];
+  const double weight_decay = group.decayed() ? options_.weight_decay : 0.0;
+  Moments& moments = moments_[i];
+  const auto update = [&](at::TensorList parameters, at::TensorList gradients, at::TensorList exp_avg,
+                          at::TensorList exp_avg_sq, at::TensorList steps, const auto& learning_rate) {
+    at::_fused_adamw_(parameters, gradients, exp_avg, exp_avg_sq, /*max_exp_avg_sqs=*/{}, steps,
+                      learning_rate, options_.beta1, options_.beta2, weight_decay, options_.eps,
+                      /*amsgrad=*/false, /*maximize=*/false, /*grad_scale=*/{}, skipped);
+  };
+  if (options_.kind == OptimizerKind::kAdamW) {
+    update(group.parameters, grads, moments.exp_avg, moments.exp_avg_sq, moments.steps, rate);
+    return;
+  }
+  const std::vector<torch::Tensor> rates =
+      clipped_rates(grads, moments.exp_avg_sq, step_, rate, options_.beta2, options_.eps);
+  for (size_t j = 0; j < grads.size(); ++j) {  // the kernel takes one rate per call
+    update(group.parameters[j], grads[j], moments.exp_avg[j], moments.exp_avg_sq[j], step_, rates[j]);
+  }
 }
 
 NamedTensors AdamW::state() const {

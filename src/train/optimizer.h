@@ -1,5 +1,6 @@
 // AdamW (Loshchilov and Hutter, 2019) over parameter groups, through LibTorch's fused multi-tensor kernel,
-// with clipping of the norm of all gradients together.
+// with clipping of the norm of all gradients together; or StableAdamW, which divides each tensor's learning rate
+// (update_clipping.h) and is AdamW otherwise, with the same state.
 //
 // Invariant: a loss or gradient that is not finite cancels the step on the device, without the host waiting
 // for it. Order of calls: make_optimizer_groups(encoder) -> AdamW -> for each update the backward passes,
@@ -64,6 +65,9 @@ class AdamW {
   void load_state(const SafetensorsContent& content, const std::filesystem::path& path);
 
  private:
+  // Updates group i with gradients that are clipped by their norm, unless skipped is 1.
+  void apply(size_t i, const std::vector<torch::Tensor>& grads, double rate, const torch::Tensor& skipped);
+
   struct Moments {
     std::vector<torch::Tensor> exp_avg, exp_avg_sq;
     std::vector<torch::Tensor> steps;  // step_, once for each parameter

@@ -30,6 +30,20 @@ double least_parameters(const ModelConfig& model) {
              (4 * width * width + ffn_matrices * width * static_cast<double>(model.ffn_width));
 }
 
+// Bytes that backward needs of each token and layer, at least. element: of the compute dtype.
+double least_kept(const ModelConfig& model, Recompute recompute, double element) {
+  const auto width = static_cast<double>(model.width);
+  switch (recompute) {
+    case Recompute::kNone:
+      return element * (4 * width + static_cast<double>(model.ffn_width));
+    case Recompute::kFfn:
+      return element * 4 * width;
+    case Recompute::kLayer:
+      return kFloat * width;  // the residual stream
+  }
+  RSE_ASSERT(false, "recompute {}", static_cast<int>(recompute));
+}
+
 // Tokens of the smallest micro-batch that the settings can give.
 double least_tokens(const RunSettings& base) {
   const int64_t sequence = base.data.packing == Packing::kPacked ? base.data.seq_len : base.data.min_tokens;
@@ -59,7 +73,7 @@ void check_targets(const RunConfig& config, const TokenFile& valid_file) {
   const RunSettings& base = config.base;
   const double probability = base.data.mask.probability;
   const double expected = probability * static_cast<double>(base.data.seq_len) *
-                          static_cast<double>(base.train.batch_size * base.train.accumulation);
+                          static_cast<double>(base.train.update_sizes().at(0));
   if (expected < 1) {
     spdlog::warn(
         "data.mask.probability: '{}': an update has {:.2g} targets on average, or fewer: many will have none "
@@ -69,12 +83,13 @@ void check_targets(const RunConfig& config, const TokenFile& valid_file) {
   const EvaluationSet set = make_validation_set(valid_file, base.validation, base.data.seq_len);
   for (int64_t piece = 0; piece < set.size(); ++piece) {
     const auto seed = static_cast<uint64_t>(base.validation.seed);
-    if (set.batch(base.data.mask, seed, piece, 1, set.piece_tokens()).targets() > 0) return;
+    if (set.batch(base.validation_mask(), seed, piece, 1, set.piece_tokens()).targets() > 0) return;
   }
   throw_user_error(
-      "{}: data.mask.probability: '{}': no target in {} validation pieces of {} tokens of {}; "
+      "{}: {}: '{}': no target in {} validation pieces of {} tokens of {}; "
       "expected a higher one, or more text",
-      config.source.string(), probability, set.size(), set.piece_tokens(), valid_file.path().string());
+      config.source.string(), base.validation_mask_key(), base.validation_mask().probability, set.size(),
+      set.piece_tokens(), valid_file.path().string());
 }
 
 }  // namespace
@@ -89,9 +104,8 @@ MemoryNeed least_memory(const RunConfig& config) {
     const double parameters = least_parameters(arm.model);
     need.state += 3 * kFloat * parameters * static_cast<double>(base.train.seeds.size());
     largest = std::max(largest, parameters);
-    const double kept = 4 * static_cast<double>(arm.model.width) + static_cast<double>(arm.model.ffn_width);
-    need.activations =
-        std::max(need.activations, element * tokens * static_cast<double>(arm.model.layers) * kept);
+    need.activations = std::max(need.activations, tokens * static_cast<double>(arm.model.layers) *
+                                                      least_kept(arm.model, base.train.recompute, element));
   }
   need.state += kFloat * largest;
   need.batches = kBatchesInMemory * static_cast<double>(base.train.accumulation) * tokens * sizeof(int64_t);

@@ -1,10 +1,13 @@
 #include "train/replica.h"
 
+#include <ATen/record_function.h>
+
 #include <algorithm>
 
 #include "core/check.h"
 #include "nn/autocast.h"
 #include "nn/objective.h"
+#include "nn/step_ranges.h"
 #include "train/global_micro_batch.h"
 
 namespace rse {
@@ -15,10 +18,12 @@ void push_bounded(std::deque<double>& values, double value, size_t most) {
   if (values.size() > most) values.pop_front();
 }
 
-Encoder make_encoder(const ArmConfig& arm, uint64_t seed, const torch::Device& device) {
+Encoder make_encoder(const ArmConfig& arm, uint64_t seed, const TrainConfig& train,
+                     const torch::Device& device) {
   Encoder encoder(arm.model);
   initialize_parameters(*encoder, seed);  // on the CPU, so that every device starts from the same bits
   encoder->to(device);
+  encoder->set_recompute(train.recompute);
   return encoder;
 }
 
@@ -29,7 +34,7 @@ Replica::Replica(const ArmConfig& arm, uint64_t seed, const TrainConfig& train, 
       seed_(seed),
       train_(train),
       device_(device),
-      encoder_(make_encoder(arm, seed, device)),
+      encoder_(make_encoder(arm, seed, train, device)),
       optimizer_(make_optimizer_groups(*encoder_, arm.has_decay()), train.adamw()) {}
 
 std::string Replica::label() const { return replica_label(arm_.name, seed_); }
@@ -48,12 +53,16 @@ torch::Tensor Replica::backward(int64_t step, const std::vector<DeviceBatch>& mi
     const int64_t number = global_micro_batch(step, train_.accumulation, static_cast<int64_t>(micro));
     torch::Tensor loss;
     {
+      RECORD_USER_SCOPE(kForwardRange);
       const Bf16Autocast autocast(device_, train_.precision == Precision::kBf16);
       loss = MaskedLmObjective().loss(
           *encoder_, {batch.input_ids, batch.layout, batch.target_positions, batch.target_ids}, share,
           DropoutKey{seed_, static_cast<uint64_t>(number)});
     }
-    loss.backward();
+    {
+      RECORD_USER_SCOPE(kBackwardRange);
+      loss.backward();
+    }
     total += loss.detach();
   }
   return total;

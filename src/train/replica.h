@@ -71,6 +71,7 @@ class Replica {
   const AdamW& optimizer() const { return optimizer_; }
   const torch::Device& device() const { return device_; }
   LearningRates rates(int64_t step) const;
+  UpdateSizes update_sizes() const { return train_.update_sizes(); }
 
   ReplicaCounters counters;
 

@@ -27,6 +27,14 @@ std::optional<double> mfu_of(double tokens_per_second, double flop_per_token, do
   return tokens_per_second * flop_per_token / peak_flops;
 }
 
+// The mean size of the last `timed` updates over that of all updates.
+double size_ratio(const UpdateSizes& sizes, int64_t updates, size_t timed) {
+  const auto last =
+      static_cast<double>(sizes.before(updates) - sizes.before(updates - static_cast<int64_t>(timed)));
+  return last / static_cast<double>(timed) /
+         (static_cast<double>(sizes.before(updates)) / static_cast<double>(updates));
+}
+
 std::string plateau_sentence(const ReplicaSummary& row, double unigram_entropy) {
   return fmt::format(
       "{}, seed {}: validation NLL {:.3f} is not below {:g} times the unigram entropy {:.3f}: the model "
@@ -100,6 +108,10 @@ void log_run_header(const RunConfig& config, const DeviceDescription& device, co
       "arms advance interleaved, and their order rotates",
       fmt::join(config.base.train.seeds, ", "), config.base.train.steps, config.base.train.accumulation,
       config.base.train.batch_size, config.base.data.seq_len);
+  if (const BatchRampConfig& ramp = config.base.train.batch_ramp; ramp.steps > 0) {
+    spdlog::info("batch ramp: {} sequences in the first update, all from update {} on", ramp.start,
+                 ramp.steps + 1);
+  }
   for (Replica* replica : replicas) {
     const ModelReport cost = report_arm(*replica->encoder(), config.base);
     const ArmConfig& arm = replica->arm();
@@ -147,8 +159,8 @@ ReplicaSummary summarize(const Replica& replica, const ModelReport& cost, double
   if (!times.empty()) {
     row.step_ms = quantile(times, 0.5);
     row.step_ms_spread = quantile(times, 0.75) - quantile(times, 0.25);
-    row.tokens_per_second =
-        1e3 * static_cast<double>(counters.tokens) / static_cast<double>(counters.step) / row.step_ms;
+    row.tokens_per_second = 1e3 * static_cast<double>(counters.tokens) / static_cast<double>(counters.step) /
+                            row.step_ms * size_ratio(replica.update_sizes(), counters.step, times.size());
     row.mfu = mfu_of(row.tokens_per_second, cost.flop_per_token, peak_flops);
   }
   // Gradients live only inside an update, so that the peak above its start contains them.

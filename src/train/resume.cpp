@@ -86,6 +86,19 @@ std::vector<std::string> skipped_checkpoints(const fs::path& run_folder, int64_t
   return warnings;
 }
 
+// A warning where a wsd schedule's decay is to have begun before `step`, from which the run goes on at another rate:
+// then the rate jumps. "": none.
+std::string jump_of_rate(const Schedule& before, const Schedule& after, int64_t step) {
+  if (after.shape != ScheduleShape::kWsd || step <= after.decay_start() || step >= after.steps) return "";
+  const double old_factor = before.factor(step), new_factor = after.factor(step);
+  if (old_factor == new_factor) return "";
+  return fmt::format(
+      "train.decay_steps: '{}': the decay begins in step {}, and the checkpoint is at step {}: the learning "
+      "rate "
+      "jumps from {:.3g} to {:.3g} of its peak (train.steps={} would let it begin at the checkpoint)",
+      after.decay_steps, after.decay_start(), step, old_factor, new_factor, step + after.decay_steps);
+}
+
 }  // namespace
 
 fs::path without_end_slash(const fs::path& path) {
@@ -129,6 +142,9 @@ ResumePlan plan_resume(const ResumeSource& source, bool branches, const RunConfi
   resolve_vocabulary(before, train_file, valid_file);
   if (!source.step) plan.notes = skipped_checkpoints(source.run_folder, plan.state.step);
   for (std::string& change : check_config_changes(before, config)) plan.notes.push_back(std::move(change));
+  const std::string jump =
+      jump_of_rate(before.base.train.schedule_of_run(), config.base.train.schedule_of_run(), plan.state.step);
+  if (!jump.empty()) plan.notes.push_back(jump);
   const int64_t steps = config.base.train.steps;
   if (steps < plan.state.step) {
     throw_user_error("{}: train.steps: '{}': the checkpoint {} is at step {} already: expected at least that",

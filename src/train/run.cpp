@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <optional>
 
@@ -141,6 +142,15 @@ void warn_of_traps(const RunSettings& settings, const TokenFile& train_file, con
   if (train.warmup_steps >= train.steps) {
     spdlog::warn("train.warmup_steps: '{}' and train.steps: '{}': the run ends inside its warm-up",
                  train.warmup_steps, train.steps);
+  }
+  if (train.schedule == ScheduleShape::kWsd &&
+      train.schedule_of_run().decay_start() < std::min(train.warmup_steps, train.steps)) {
+    spdlog::warn("train.decay_steps: '{}': the decay starts in step {} of {}, inside the warm-up of {}",
+                 train.decay_steps, train.schedule_of_run().decay_start(), train.steps, train.warmup_steps);
+  }
+  if (train.batch_ramp.steps >= train.steps) {
+    spdlog::warn("train.batch_ramp.steps: '{}' and train.steps: '{}': the run ends inside its batch ramp",
+                 train.batch_ramp.steps, train.steps);
   }
   if (train_file.fingerprint() == valid_file.fingerprint()) {
     std::error_code ignored;

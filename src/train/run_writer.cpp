@@ -33,11 +33,12 @@ void RunWriter::update(const Replica& replica, const UpdateResult& result) {
 }
 
 void RunWriter::log_progress(const Replica& replica, const UpdateResult& result, double flop_per_token) {
-  const int64_t steps = config_.base.train.steps;
-  const double seconds_per_step =
-      (now_seconds() - start_seconds_) / static_cast<double>(result.step + 1 - first_step_);
+  const int64_t steps = config_.base.train.steps, step = result.step + 1;
+  const UpdateSizes sizes = config_.base.train.update_sizes();
+  const auto done = static_cast<double>(sizes.before(step) - sizes.before(first_step_));
+  const auto left = static_cast<double>(sizes.before(steps) - sizes.before(step));
   spdlog::info("{}", progress_line(replica, result, steps, flop_per_token, device_.peak_flops,
-                                   seconds_per_step * static_cast<double>(steps - result.step - 1)));
+                                   (now_seconds() - start_seconds_) / done * left));
 }
 
 void RunWriter::decays(const Replica& replica, int64_t step, const torch::Tensor& lambda) {

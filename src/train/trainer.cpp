@@ -32,6 +32,7 @@ BatchPlan make_batch_plan(const RunSettings& settings) {
   plan.batch_size = settings.train.batch_size;
   plan.accumulation = settings.train.accumulation;
   plan.masking = settings.data.mask;
+  plan.ramp = settings.train.batch_ramp;
   return plan;
 }
 
@@ -185,7 +186,7 @@ void Trainer::log_decays() {
 bool Trainer::validate() {
   drain(0);
   EvaluationSettings settings;
-  settings.masking = config_.base.data.mask;
+  settings.masking = config_.base.validation_mask();
   settings.seed = static_cast<uint64_t>(config_.base.validation.seed);
   settings.window = config_.base.validation.window(config_.base.data.seq_len);
   settings.batch_tokens = config_.base.validation.batch_tokens;

@@ -39,11 +39,13 @@ const char* const kCommands[] = {
     "rse-eval",
 #ifdef RSE_HAS_BENCH
     "rse-bench",       "rse-bench attention",
+    "rse-bench step",
 #endif
 };
 
 const char* const kTrainer = "rse-data train-tokenizer";
 const char* const kBench = "rse-bench attention";
+const char* const kStep = "rse-bench step";
 const Flag kFlags[] = {
     {"rse-data", "--log-level", Takes::kText},
     {kTrainer, "--input", Takes::kPath},
@@ -97,6 +99,7 @@ const Flag kFlags[] = {
     {"rse-eval", "--pieces", Takes::kWhole, "0"},
     {"rse-eval", "--first-pieces", Takes::kWhole, "0"},
     {"rse-eval", "--mask-seed", Takes::kWhole, "-1"},
+    {"rse-eval", "--mask-rate", Takes::kReal, "0", "1.0000001"},
     {"rse-eval", "--batch-tokens", Takes::kWhole, "0", "1073741825"},
     {"rse-eval", "--device", Takes::kText},
     {"rse-eval", "--precision", Takes::kText},
@@ -125,6 +128,17 @@ const Flag kFlags[] = {
     {kBench, "--data", Takes::kPath},
     {kBench, "--seed", Takes::kWhole, "-1"},
     {kBench, "--json", Takes::kPath},
+    {kStep, "--config", Takes::kPath},
+    {kStep, "--set", Takes::kText},
+    {kStep, "--device", Takes::kText},
+    {kStep, "--steps", Takes::kWhole, "0", "1048577"},
+    {kStep, "--warmup", Takes::kWhole, "0", "1048577"},
+    {kStep, "--synthetic"},
+    {kStep, "--seed", Takes::kWhole, "-1"},
+    {kStep, "--fixed-batch"},
+    {kStep, "--alone"},
+    {kStep, "--profile"},
+    {kStep, "--json", Takes::kPath},
 #endif
 };
 

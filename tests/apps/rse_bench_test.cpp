@@ -93,7 +93,8 @@ TEST_F(BenchProgram, UserErrorsAreOneLine) {
   const auto fails = [&](const std::string& arguments, const std::string& part) {
     expect_user_error(RSE_BENCH_PROGRAM, arguments, {part});
   };
-  fails("", "expected a command: attention, or --list");
+  fails("", "expected a command: attention, step, or --list");
+  fails("attention step", "expected a command: attention, step, or --list");
   fails("attention --heads 0", "--heads: '0': expected a whole number of at least 1");
   fails("attention --device gpu", "--device: 'gpu': expected cpu or cuda");
   fails("attention --dtype half", "--dtype: 'half': expected float32, bfloat16 or float16");

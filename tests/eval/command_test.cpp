@@ -234,6 +234,8 @@ TEST_F(EvalCommandTest, BadFlagsEndBeforeAnythingIsWritten) {
   expect_error([](C& c) { c.pieces = 1, c.first_pieces = 1; }, "--first-pieces: '1': expected one of");
   expect_error([](C& c) { c.batch_tokens = 0; }, "--batch-tokens: '0'");
   expect_error([](C& c) { c.mask_seed = -1; }, "--mask-seed: '-1'");
+  expect_error([](C& c) { c.mask_rate = 0.0; }, "--mask-rate: '0'");
+  expect_error([](C& c) { c.mask_rate = 1.5; }, "--mask-rate: '1.5'");
   expect_error([](C& c) { c.threads = -1; }, "--threads: '-1'");
   expect_error([](C& c) { c.device = "gpu"; }, "--device: 'gpu': expected one of auto, cpu, cuda");
   if (!torch::cuda::is_available()) {
@@ -315,6 +317,12 @@ TEST_F(EvalCommandTest, MasksAndPrecisionAreThoseOfTheRunWhereNoFlagSaysOtherwis
   EXPECT_EQ(plan.protocol.masking,
             (MaskingConfig{.probability = 0.3, .mask_share = 0.5, .random_share = 0.25}));
   EXPECT_EQ(plan.protocol.seed, 9u);
+  command.mask_rate = 0.2;
+  EXPECT_EQ(make_eval_plan(command, run, file).protocol.masking,
+            (MaskingConfig{.probability = 0.2, .mask_share = 0.5, .random_share = 0.25}));
+  command.mask_rate.reset();
+  run.config.base.validation.mask_rate = 0.15;
+  EXPECT_EQ(make_eval_plan(command, run, file).protocol.masking.probability, 0.15);
   EXPECT_EQ(plan.protocol.control_window, 16);
   EXPECT_EQ(plan.train.precision, Precision::kBf16);
   command.mask_seed = 5;

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 
 HERE = pathlib.Path(__file__).resolve().parent
-LAYERS = ("core", "kernels", "ops", "nn", "data", "formats", "analysis", "run", "eval", "train", "scripts")
+LAYERS = ("core", "kernels", "ops", "nn", "data", "formats", "analysis", "run", "eval", "train", "bench", "scripts")
 CUDA = {".cu", ".cuh"}
 CPP = {".cpp", ".h"} | CUDA
 INCLUDE = '#include "core/fault.h"\n#line 1\n'

@@ -26,6 +26,7 @@ ABOVE = {
     "run": ["run", "eval", "train", "apps", "eval_program"],
     "eval": ["eval", "train", "eval_program"],
     "train": ["train", "eval", "apps"],
+    "bench": ["bench", "bench_program"],
     "scripts": ["ctest:^Report[.]"],
 }
 # Targets of tests that are no test program.

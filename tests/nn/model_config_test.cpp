@@ -23,6 +23,7 @@ ffn_width: 99
 norm: post
 embedding_norm: true
 activation: geglu
+biases: false
 dropout: 0.25
 init_std: 0.05
 position:
@@ -46,6 +47,7 @@ attention: {backend: reference, deterministic: true}
   expected.norm = NormPlacement::kPost;
   expected.embedding_norm = true;
   expected.activation = Activation::kGeglu;
+  expected.biases = false;
   expected.dropout = 0.25;
   expected.init_std = 0.05;
   expected.position.method = "learned";

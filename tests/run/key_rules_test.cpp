@@ -39,11 +39,11 @@ std::set<std::string> keys_that(const std::function<bool(const KeyRule&)>& allow
 
 TEST(KeyRules, AreThoseOfEveryBoundKey) {
   EXPECT_EQ(keys_that([](const KeyRule& rule) { return rule.resume_may_change; }),
-            with_logs({"data.train", "data.valid", "train.steps", "train.device", "train.threads",
-                       "train.peak_tflops"}));
+            with_logs({"data.train", "data.valid", "train.steps", "train.decay_steps", "train.decay_shape",
+                       "train.device", "train.threads", "train.recompute", "train.peak_tflops"}));
   EXPECT_EQ(keys_that([](const KeyRule& rule) { return rule.combined_may_differ; }),
             with_logs({"data.train", "data.valid", "train.seeds", "train.device", "train.threads",
-                       "train.peak_tflops"}));
+                       "train.recompute", "train.peak_tflops"}));
   std::set<std::string> of_arms = {"train.learning_rate", "train.decay_learning_rate"};
   for (const std::string& key : bound_keys()) {
     if (key.starts_with("model.")) of_arms.insert(key);
@@ -58,7 +58,8 @@ TEST(KeyRules, PricesAndConditionsBelongToFewKeys) {
     EXPECT_EQ(std::string(rule.resume_price).find("last bits") != std::string::npos,
               key == "train.device" || key == "train.threads")
         << key;
-    EXPECT_EQ(std::string(rule.resume_price).find("schedule") != std::string::npos, key == "train.steps")
+    EXPECT_EQ(std::string(rule.resume_price).find("schedule") != std::string::npos,
+              key == "train.steps" || key == "train.decay_steps" || key == "train.decay_shape")
         << key;
     EXPECT_EQ(*rule.condition != '\0', key == "data.train" || key == "data.valid") << key;
   }
@@ -67,10 +68,10 @@ TEST(KeyRules, PricesAndConditionsBelongToFewKeys) {
 TEST(KeyRules, AreSaidInMessages) {
   EXPECT_EQ(run_key_rules().list(&KeyRule::arm_may_override),
             "model.*, train.learning_rate and train.decay_learning_rate");
-  EXPECT_EQ(
-      run_key_rules().list(&KeyRule::resume_may_change),
-      "data.train (to the same tokens elsewhere), data.valid (to the same tokens elsewhere), "
-      "train.steps, train.device, train.threads, train.peak_tflops, logging.*, checkpoint.* and output");
+  EXPECT_EQ(run_key_rules().list(&KeyRule::resume_may_change),
+            "data.train (to the same tokens elsewhere), data.valid (to the same tokens elsewhere), "
+            "train.steps, train.decay_steps, train.decay_shape, train.device, train.threads, "
+            "train.recompute, train.peak_tflops, logging.*, checkpoint.* and output");
 }
 
 TEST(KeyRules, OfAnArmsKeyIsThatOfTheKeyItOverrides) {

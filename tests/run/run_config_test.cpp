@@ -61,6 +61,41 @@ TEST(RunConfig, MessagesNameFileLineAndKey) {
   EXPECT_THAT([] { parse("train: {device: tpu}\n"); }, ThrowsUserError("expected one of auto, cpu, cuda"));
 }
 
+TEST(RunConfig, KeysOfTheRecipeAreCheckedTogether) {
+  EXPECT_THAT([] { parse("train:\n  batch_ramp:\n    start: 4\n"); },
+              ThrowsUserError("run.yaml:3: train.batch_ramp.start: '4', but train.batch_ramp.steps is 0"));
+  EXPECT_THAT([] { parse("train: {batch_ramp: {steps: 9}}\n"); },
+              ThrowsUserError("train.batch_ramp.steps: '9', but train.batch_ramp.start is 0"));
+  EXPECT_THAT([] { parse("train: {batch_size: 8, accumulation: 2, batch_ramp: {start: 17, steps: 9}}\n"); },
+              ThrowsUserError("run.yaml:1: train.batch_ramp.start: '17': expected at most 16"));
+  EXPECT_EQ(parse("train: {batch_size: 8, accumulation: 2, batch_ramp: {start: 16, steps: 9}}\n")
+                .base.train.update_sizes()
+                .at(0),
+            16);
+  EXPECT_THAT(
+      [] { parse("train:\n  decay_steps: 5\n"); },
+      ThrowsUserError("run.yaml:2: train.decay_steps: '5': expected 0, because train.schedule is not"));
+  EXPECT_THAT([] { parse("train:\n  decay_shape: cosine\n"); },
+              ThrowsUserError("run.yaml:2: train.decay_shape: 'cosine': expected sqrt"));
+  EXPECT_THAT([] { parse("train: {optimizer: adam}\n"); },
+              ThrowsUserError("expected one of adamw, stable_adamw"));
+  EXPECT_THAT([] { parse("validation: {mask_rate: 1.5}\n"); },
+              ThrowsUserError("validation.mask_rate: '1.5'"));
+  EXPECT_THAT([] { parse("arms: {a: {train: {optimizer: adamw}}}\n"); },
+              ThrowsUserError("arms.a.train.optimizer: an arm may override"));
+}
+
+TEST(RunConfig, ValidationMasksAtItsOwnRateWhereThatIsSet) {
+  const RunSettings base = parse("data: {mask: {probability: 0.3, mask_share: 0.5}}\n").base;
+  EXPECT_EQ(base.validation_mask(), base.data.mask);
+  EXPECT_STREQ(base.validation_mask_key(), "data.mask.probability");
+  const RunSettings own =
+      parse("data: {mask: {probability: 0.3, mask_share: 0.5}}\nvalidation: {mask_rate: 0.15}\n").base;
+  EXPECT_EQ(own.validation_mask(), (MaskingConfig{.probability = 0.15, .mask_share = 0.5}));
+  EXPECT_EQ(own.data.mask.probability, 0.3);
+  EXPECT_STREQ(own.validation_mask_key(), "validation.mask_rate");
+}
+
 TEST(RunConfig, DecayRateOfAnArmWithoutDecayIsAnEmptyGroup) {
   EXPECT_THAT(
       [] { parse("arms:\n  a: {model: {position: {method: rope}}, train: {decay_learning_rate: 0.1}}\n"); },

@@ -35,6 +35,20 @@ TEST_F(GpuTrainer, TrainsAsOnTheCpuAndMeasuresMemory) {
   EXPECT_EQ(metric_lines(run_folder(), "update").size(), 8u);
 }
 
+TEST_F(GpuTrainer, TrainsByTheModernRecipeAsOnTheCpu) {
+  const RunConfig config =
+      toy_.config(kTwoArms, {"train.optimizer=stable_adamw", "train.clip_norm=0", "model.biases=false",
+                             "model.activation=geglu", "train.schedule=wsd", "train.decay_steps=2",
+                             "train.batch_ramp.start=2", "train.batch_ramp.steps=2"});
+  toy_.train(config, "cpu");
+  Trainer trainer(config, toy_.train_file(), toy_.valid_file(), device_);
+  const auto summaries = trainer.run(run_folder());
+  for (size_t i = 0; i < summaries.size(); ++i) {
+    EXPECT_NEAR(summaries[i].validation_nll, toy_.summaries[i].validation_nll, 1e-3);
+    EXPECT_EQ(summaries[i].tokens, toy_.summaries[i].tokens);
+  }
+}
+
 TEST_F(GpuTrainer, CountsSkippedUpdatesExactlyAndEndsTheRun) {
   const RunConfig config = toy_.config(kTwoArms, {"train.steps=20", "train.precision=bf16"});
   Trainer trainer(config, toy_.train_file(), toy_.valid_file(), device_);

@@ -132,6 +132,46 @@ TEST_F(Rates, FollowTheLongerScheduleOfAResumeWithMoreSteps) {
   expect_recorded(toy_.path("run"), longer, 6);
 }
 
+// A run that keeps its peak rate is stopped after six updates, and goes on with a decay of four from there:
+// 0.1 + 0.9 (1 - sqrt(t)) with t = 0, 1/4, 1/2 and 3/4.
+TEST_F(Rates, DecayFromTheCheckpointOfAStableRun) {
+  const RunConfig stable = config({"train.schedule=wsd", "train.steps=100"});
+  expect_moves(stopped_run(stable, 6, "run"), {0.25, 0.5, 0.75, 1.0, 1.0, 1.0});
+  const RunConfig decayed = config({"train.schedule=wsd", "train.steps=10", "train.decay_steps=4"});
+  const std::vector<double> decay = {1.0, 0.55, 0.3636038969, 0.2205771366};
+  const Course resumed = resume(decayed, toy_.path("run"));
+  expect_moves(resumed, decay);
+  expect_recorded(toy_.path("run"), decay, 6);
+  // To the bit, it ends where the run ends that was to decay from the beginning.
+  const Course straight = observe(toy_, decayed, "straight");
+  for (size_t i = 0; i < kRates.size(); ++i) {
+    for (const auto& [name, value] : straight.back()[i]) {
+      EXPECT_TRUE(torch::equal(value, resumed.back()[i].at(name))) << kRates[i].arm << ", " << name;
+    }
+  }
+}
+
+// The shape of a decay may be chosen when it starts.
+TEST_F(Rates, DecayInAnotherShapeAfterAResume) {
+  stopped_run(config({"train.schedule=wsd", "train.steps=100"}), 6, "run");
+  const RunConfig linear =
+      config({"train.schedule=wsd", "train.steps=10", "train.decay_steps=4", "train.decay_shape=linear"});
+  const ResumePlan plan =
+      plan_resume(find_run(toy_.path("run")), false, linear, toy_.train_file(), toy_.valid_file());
+  EXPECT_THAT(plan.notes,
+              testing::ElementsAre(testing::HasSubstr("train.steps changed from '100' to '10'"),
+                                   testing::HasSubstr("train.decay_steps changed from '0' to '4'"),
+                                   testing::HasSubstr("train.decay_shape changed from 'sqrt'")));
+  // A decay that is to have begun before the checkpoint makes the rate jump, which is said: 1 - 2/4 is left of 0.9.
+  const RunConfig late =
+      config({"train.schedule=wsd", "train.steps=8", "train.decay_steps=4", "train.decay_shape=linear"});
+  const ResumePlan jump =
+      plan_resume(find_run(toy_.path("run")), false, late, toy_.train_file(), toy_.valid_file());
+  EXPECT_THAT(jump.notes,
+              testing::Contains(testing::HasSubstr("jumps from 1 to 0.55 of its peak (train.steps=10")));
+  expect_moves(resume(linear, toy_.path("run")), {1.0, 0.775, 0.55, 0.325});
+}
+
 // AdamW's moments and its count of updates come back: the first update after the resume is the third one of the
 // formula, with the moments that were saved.
 TEST_F(Rates, MomentsGoOnAfterAResume) {

@@ -120,6 +120,32 @@ void check_accumulation() {
   EXPECT_EQ(calls.inputs().size(), 2u * 5 + 1);
 }
 
+// 12 sequences per update after the ramp, through the multiples of its start below.
+void check_ramp_start() {
+  DataByHand hand;
+  hand.batch_size = 5;
+  expect_first_loss({"train.batch_size=6", "train.batch_ramp.start=5", "train.batch_ramp.steps=2"}, hand);
+  const ToyRun toy;
+  std::vector<int64_t> sequences;
+  for (const nlohmann::json& line : lines_of_run(toy,
+                                                 {"train.batch_size=6", "train.accumulation=2",
+                                                  "train.batch_ramp.start=5", "train.batch_ramp.steps=2"},
+                                                 "update")) {
+    sequences.push_back(line["tokens"].get<int64_t>() / 32);
+  }
+  EXPECT_THAT(sequences, testing::ElementsAre(5, 10, 12, 12));
+}
+
+void check_ramp_steps() {
+  const ToyRun toy;
+  std::vector<int64_t> tokens;
+  for (const nlohmann::json& line :
+       lines_of_run(toy, {"train.batch_ramp.start=2", "train.batch_ramp.steps=3"}, "update")) {
+    tokens.push_back(line["tokens"]);
+  }
+  EXPECT_THAT(tokens, testing::ElementsAre(2 * 32, 2 * 32, 2 * 32, 4 * 32));
+}
+
 void check_seeds() {
   const ToyRun toy;
   const RunConfig config = toy.config("", frozen({"train.seeds=[3, 8]"}));
@@ -232,6 +258,20 @@ void check_validation(SettingChecks& checks) {
     hand.validation_seed = 9;
     expect_validation({"validation.seed=9"}, hand);
   };
+  checks["validation.mask_rate"] = [] {
+    DataByHand hand;
+    hand.masking.probability = 0.5;
+    expect_validation({"validation.mask_rate=0.5"}, hand);
+    // The rate of training is another matter: the same questions are asked at either.
+    const ToyRun toy;
+    const auto nll = [&](const char* rate) {
+      return lines_of_run(toy, frozen({rate, "validation.mask_rate=0.15"}), "validation").at(0);
+    };
+    EXPECT_EQ(nll("data.mask.probability=0.3"), nll("data.mask.probability=0.15"));
+    DataByHand training;
+    training.masking.probability = 0.3;
+    expect_first_loss({"data.mask.probability=0.3", "validation.mask_rate=0.15"}, training);
+  };
   checks["validation.batch_tokens"] = [] {
     EXPECT_THAT(passes_of_validation("16384"), testing::ElementsAre(128));
     EXPECT_THAT(passes_of_validation("64"), testing::ElementsAre(64, 64));
@@ -245,6 +285,8 @@ SettingChecks data_checks() {
   SettingChecks checks;
   checks["train.batch_size"] = check_batch_size;
   checks["train.accumulation"] = check_accumulation;
+  checks["train.batch_ramp.start"] = check_ramp_start;
+  checks["train.batch_ramp.steps"] = check_ramp_steps;
   checks["train.seeds"] = check_seeds;
   checks["train.precision"] = check_precision;
   checks["data.train"] = checks["data.valid"] = check_files;

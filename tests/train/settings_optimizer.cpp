@@ -13,6 +13,7 @@ struct ByHand {
   double beta1 = 0.9, beta2 = 0.98;
   double eps = 1e-3;
   double clip_norm = 1.0;  // 0: none
+  bool stable = false;     // StableAdamW (src/train/update_clipping.h)
 };
 
 // Large enough that elements whose gradient is rounding alone do not move by a whole rate.
@@ -27,13 +28,17 @@ void update_by_hand(const ByHand& hand, int step, const Weights& g, Weights& wei
   const double scale = hand.clip_norm > 0 ? std::min(1.0, hand.clip_norm / (norm + 1e-6)) : 1.0;
   for (auto& [name, x] : weights) {
     const bool decay = name.ends_with("raw_decay");
-    const double rate = decay ? hand.decay_rates[step] : hand.rates[step];
+    double rate = decay ? hand.decay_rates[step] : hand.rates[step];
     const torch::Tensor gradient = scale * g.at(name);
     if (step == 0) m[name] = v[name] = torch::zeros_like(gradient);
     m[name] = hand.beta1 * m[name] + (1 - hand.beta1) * gradient;
     v[name] = hand.beta2 * v[name] + (1 - hand.beta2) * gradient.square();
     const torch::Tensor m_hat = m[name] / (1 - std::pow(hand.beta1, step + 1));
     const torch::Tensor v_hat = v[name] / (1 - std::pow(hand.beta2, step + 1));
+    if (hand.stable) {
+      const torch::Tensor bounded = v_hat.clamp_min(hand.eps * hand.eps);
+      rate /= std::max(1.0, (gradient.square() / bounded).mean().sqrt().item<double>());
+    }
     if (!decay && x.dim() >= 2) x = x - rate * hand.weight_decay * x;
     x = x - rate * m_hat / (v_hat.sqrt() + hand.eps);
   }
@@ -99,6 +104,44 @@ void check_clip_norm() {
   expect_updates({"train.clip_norm=0"}, hand, clipped);
 }
 
+void check_schedule(SettingChecks& checks) {
+  // The first two of three updates without warm-up. Linear: 1 and 1 - 1/3; cosine: 1 and (1 + cos(60 degrees)) / 2.
+  checks["train.schedule"] = [] {
+    expect_updates({"train.steps=3", "train.warmup_steps=0", "train.schedule=cosine"}, with_rates(1, 0.75),
+                   with_rates(1, 2.0 / 3));
+    expect_updates({"train.steps=3", "train.warmup_steps=0", "train.schedule=linear"}, with_rates(1, 2.0 / 3),
+                   with_rates(1, 0.75));
+  };
+  checks["train.warmup_steps"] = [] { expect_updates({"train.warmup_steps=4"}, with_rates(0.25, 0.5)); };
+  // Two updates without warm-up: 1, and 0.5 + (1 - 0.5) (1 - 1/2).
+  checks["train.min_lr"] = [] {
+    expect_updates({"train.warmup_steps=0", "train.min_lr=0.5"}, with_rates(1, 0.75), with_rates(1, 0.5));
+  };
+  // Three updates, which all decay: 1 and, at t = 1/3, 2/3 (linear), (1 + cos(60 degrees)) / 2 (cosine) and
+  // 1 - sqrt(1/3).
+  checks["train.decay_shape"] = [] {
+    const std::vector<std::string> settings = {"train.warmup_steps=0", "train.steps=3", "train.schedule=wsd",
+                                               "train.decay_steps=3"};
+    const auto shaped = [&](const char* shape) {
+      std::vector<std::string> all = settings;
+      all.push_back(std::string("train.decay_shape=") + shape);
+      return all;
+    };
+    const double root = 1 - std::sqrt(1.0 / 3);
+    expect_updates(shaped("linear"), with_rates(1, 2.0 / 3), with_rates(1, root));
+    expect_updates(shaped("cosine"), with_rates(1, 0.75), with_rates(1, 2.0 / 3));
+    expect_updates(shaped("sqrt"), with_rates(1, root), with_rates(1, 0.75));
+  };
+  // The decay of one update begins, with the whole rate, in the last one; that of two in the first.
+  checks["train.decay_steps"] = [] {
+    const std::vector<std::string> wsd = {"train.warmup_steps=0", "train.schedule=wsd"};
+    expect_updates({wsd[0], wsd[1], "train.decay_steps=2"}, with_rates(1, 1 - std::sqrt(0.5)),
+                   with_rates(1, 1));
+    expect_updates({wsd[0], wsd[1], "train.decay_steps=1"}, with_rates(1, 1),
+                   with_rates(1, 1 - std::sqrt(0.5)));
+  };
+}
+
 }  // namespace
 
 SettingChecks optimizer_checks() {
@@ -135,17 +178,15 @@ SettingChecks optimizer_checks() {
     hand.eps = 0.01;
     expect_updates({"train.eps=0.01"}, hand);
   };
-  // The first two of three updates without warm-up. Linear: 1 and 1 - 1/3; cosine: 1 and (1 + cos(60 degrees)) / 2.
-  checks["train.schedule"] = [] {
-    expect_updates({"train.steps=3", "train.warmup_steps=0", "train.schedule=cosine"}, with_rates(1, 0.75),
-                   with_rates(1, 2.0 / 3));
-    expect_updates({"train.steps=3", "train.warmup_steps=0", "train.schedule=linear"}, with_rates(1, 2.0 / 3),
-                   with_rates(1, 0.75));
-  };
-  checks["train.warmup_steps"] = [] { expect_updates({"train.warmup_steps=4"}, with_rates(0.25, 0.5)); };
-  // Two updates without warm-up: 1, and 0.5 + (1 - 0.5) (1 - 1/2).
-  checks["train.min_lr"] = [] {
-    expect_updates({"train.warmup_steps=0", "train.min_lr=0.5"}, with_rates(1, 0.75), with_rates(1, 0.5));
+  check_schedule(checks);
+  checks["train.optimizer"] = [] {
+    ByHand hand;
+    hand.rates[0] = 0.015;
+    hand.rates[1] = 0.03;
+    ByHand stable = hand;
+    stable.stable = true;
+    expect_updates({"train.learning_rate=0.03", "train.optimizer=stable_adamw"}, stable, hand);
+    expect_updates({"train.learning_rate=0.03", "train.optimizer=adamw"}, hand, stable);
   };
   checks["train.clip_norm"] = check_clip_norm;
   return checks;

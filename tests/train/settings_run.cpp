@@ -77,6 +77,30 @@ void check_deterministic() {
   }
 }
 
+// Matrix products of a run say what backward computes again, of 2 updates of 3 micro-batches and a validation in one
+// batch: each forward pass has 4 per layer and the decoder, and a feed-forward network has 2. Nothing else changes.
+void check_recompute() {
+  const std::vector<std::string> settings = {"train.steps=2", "train.accumulation=3", "train.precision=bf16",
+                                             "model.dropout=0.1", "model.position.method=rse"};
+  const ToyRun toy;
+  Course expected;
+  const std::vector<std::pair<std::string, size_t>> modes = {
+      {"none", 0}, {"ffn", 2 * 3 * 2 * 2}, {"layer", 2 * 3 * 2 * 4}};
+  for (const auto& [mode, again] : modes) {
+    std::vector<std::string> all = settings;
+    all.push_back("train.recompute=" + mode);
+    const RecordedCalls calls("aten::linear");
+    const Course course = observe(toy, toy.config("", all), mode);
+    EXPECT_EQ(calls.inputs().size(), (2 * 3 + 1) * (2 * 4 + 1) + again) << mode;
+    if (expected.empty()) expected = course;
+    for (const auto& [name, weight] : expected.back()[0]) {
+      EXPECT_TRUE(torch::equal(weight, course.back()[0].at(name))) << mode << ": " << name;
+    }
+    EXPECT_EQ(metric_lines(toy.path(mode), "update").back()["loss"],
+              metric_lines(toy.path("none"), "update").back()["loss"]);
+  }
+}
+
 // FLOPs per token of the toy by hand: 3 x (2 layers x (2 x (4 x 32^2 + 2 x 32 x 64) + 4 x 32 x 32)
 // + 0.15 x 2 x 32 x 64) = 3 x (2 x 20480 + 614.4) = 124723.2. The peak is 0.002 x 10^12 FLOP/s.
 void check_peak_tflops() {
@@ -120,6 +144,7 @@ SettingChecks run_checks() {
   checks["train.device"] = check_device;
   checks["train.threads"] = check_threads;
   checks["train.deterministic"] = check_deterministic;
+  checks["train.recompute"] = check_recompute;
   checks["train.peak_tflops"] = check_peak_tflops;
   return checks;
 }

@@ -21,7 +21,7 @@ ALLOWED = {
     "run": {"core", "kernels", "nn", "data", "formats"},
     "eval": {"core", "nn", "data", "formats", "analysis", "run"},
     "train": {"core", "kernels", "nn", "data", "formats", "analysis", "run", "eval"},
-    "bench": {"core", "kernels", "ops", "nn", "data", "run"},
+    "bench": {"core", "kernels", "ops", "nn", "data", "formats", "analysis", "run", "eval", "train"},
     "apps": {"core", "data", "eval", "train", "bench"},
 }
 TORCH_FREE = {"kernels", "core", "data", "analysis"}

@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 
+#include "nn/memory_terms.h"
 #include "nn/model_config.h"
 #include "nn/sequence_layout.h"
 
@@ -46,6 +47,9 @@ class PositionMethod : public torch::nn::Module {
 
   // Bytes of tables that are computed, not trained, once sequences of `length` were seen.
   virtual int64_t table_bytes(int64_t length) const;
+
+  // What attend() keeps and works in, in one layer, the storage of query, key and value among it where it stays.
+  virtual AttentionMemory memory(const BatchShape& shape) const = 0;
 
   // The attention that is used on `device`, for the log: "softmax (scaled_dot_product_attention)".
   virtual std::string describe(const torch::Device& device) const = 0;

@@ -2,6 +2,7 @@
 #include "core/check.h"
 #include "nn/position/softmax.h"
 #include "nn/rotary.h"
+#include "nn/softmax_memory.h"
 
 namespace rse {
 namespace {
@@ -9,12 +10,18 @@ namespace {
 class RopePosition : public SoftmaxPosition {
  public:
   explicit RopePosition(const ModelConfig& model)
-      : SoftmaxPosition(model), head_dim_(model.head_dim()), base_(model.position.rotary_base) {}
+      : SoftmaxPosition(model),
+        heads_(model.heads),
+        head_dim_(model.head_dim()),
+        base_(model.position.rotary_base) {}
 
   torch::Tensor attend(int64_t layer, const torch::Tensor& query, const torch::Tensor& key,
                        const torch::Tensor& value, const SequenceLayout& layout) override {
     return SoftmaxPosition::attend(layer, rotate(query, layout, base_), rotate(key, layout, base_), value,
                                    layout);
+  }
+  AttentionMemory memory(const BatchShape& shape) const override {
+    return softmax_attention_memory(shape, heads_, heads_ * head_dim_, /*rotated=*/true, /*biased=*/false);
   }
   int64_t table_bytes(int64_t length) const override { return rotary_table_bytes(length, head_dim_); }
   std::string describe(const torch::Device& device) const override {
@@ -22,7 +29,7 @@ class RopePosition : public SoftmaxPosition {
   }
 
  private:
-  int64_t head_dim_;
+  int64_t heads_, head_dim_;
   double base_;
 };
 

@@ -7,6 +7,7 @@
 #include "nn/position/position_method.h"
 #include "nn/rotary.h"
 #include "nn/softmax_attention.h"
+#include "nn/softmax_memory.h"
 
 namespace rse {
 namespace {
@@ -50,6 +51,10 @@ class RopeDecayPosition : public PositionMethod {
   void initialize(uint64_t /*seed*/) override { decay_.initialize(); }
   torch::Tensor decays() const override { return decay_.values(); }
   double attention_flops(int64_t length) const override { return all_pairs_flops(length, width_); }
+  AttentionMemory memory(const BatchShape& shape) const override {
+    return softmax_attention_memory(shape, width_ / head_dim_, width_, /*rotated=*/base_ != 0.0,
+                                    /*biased=*/true);
+  }
   int64_t table_bytes(int64_t length) const override {
     return base_ == 0.0 ? 0 : rotary_table_bytes(length, head_dim_);
   }

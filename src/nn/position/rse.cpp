@@ -3,6 +3,7 @@
 #include "nn/model_config.h"
 #include "nn/position/position_method.h"
 #include "nn/rotary.h"
+#include "ops/attention_memory.h"
 
 namespace rse {
 namespace {
@@ -33,6 +34,16 @@ class RsePosition : public PositionMethod {
   torch::Tensor decays() const override { return decay_.values(); }
   double attention_flops(int64_t length) const override {
     return all_pairs_flops(length, heads_ * head_dim_);  // skipped pairs are counted too
+  }
+  AttentionMemory memory(const BatchShape& shape) const override {
+    const AttentionBytes bytes =
+        attention_bytes(shape.lengths, heads_, head_dim_, shape.dtype, shape.device, options_);
+    const double matrix = shape.element() * static_cast<double>(shape.tokens() * heads_ * head_dim_);
+    return {{{"query, key and value", 3 * matrix},
+             {"attention output", matrix},
+             {"remainders and extents", static_cast<double>(bytes.remainders)},
+             {"what the attention kernels keep", static_cast<double>(bytes.saved)}},
+            static_cast<double>(bytes.workspace)};
   }
   int64_t table_bytes(int64_t length) const override {
     return options_.rotary_base == 0.0 ? 0 : rotary_table_bytes(length, head_dim_);

@@ -1,6 +1,7 @@
 #include "nn/position/softmax.h"
 
 #include "nn/softmax_attention.h"
+#include "nn/softmax_memory.h"
 
 namespace rse {
 
@@ -10,6 +11,10 @@ torch::Tensor SoftmaxPosition::attend(int64_t /*layer*/, const torch::Tensor& qu
 }
 
 double SoftmaxPosition::attention_flops(int64_t length) const { return all_pairs_flops(length, width_); }
+
+AttentionMemory SoftmaxPosition::memory(const BatchShape& shape) const {
+  return softmax_attention_memory(shape, heads_, width_, /*rotated=*/false, /*biased=*/false);
+}
 
 std::string SoftmaxPosition::describe(const torch::Device& /*device*/) const {
   return "softmax (scaled_dot_product_attention)";

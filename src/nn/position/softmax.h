@@ -13,14 +13,15 @@ namespace rse {
 
 class SoftmaxPosition : public PositionMethod {
  public:
-  explicit SoftmaxPosition(const ModelConfig& model) : width_(model.width) {}
+  explicit SoftmaxPosition(const ModelConfig& model) : width_(model.width), heads_(model.heads) {}
   torch::Tensor attend(int64_t layer, const torch::Tensor& query, const torch::Tensor& key,
                        const torch::Tensor& value, const SequenceLayout& layout) override;
   double attention_flops(int64_t length) const override;
+  AttentionMemory memory(const BatchShape& shape) const override;
   std::string describe(const torch::Device& device) const override;
 
  private:
-  int64_t width_;
+  int64_t width_, heads_;
 };
 
 }  // namespace rse

@@ -13,6 +13,7 @@
 #include "ops/cpu/kernels.h"
 #include "ops/cpu/packing.h"
 #include "ops/parallel.h"
+#include "ops/workspace.h"
 
 namespace rse::ops {
 namespace cpu {
@@ -147,12 +148,19 @@ ForwardResult forward(const AttentionProblem& problem) {
   return {out.to(problem.query.scalar_type()), rem, extent, {}};
 }
 
-template <typename T>
-int64_t splits_of(const PackedProblem<T>& packed) {
-  const int64_t heads = std::max<int64_t>(packed.heads_in_all(), 1);
-  const auto blocks = static_cast<int64_t>(packed.blocks.size());
+int64_t splits_of(int64_t heads_in_all, size_t blocks) {
+  const int64_t heads = std::max<int64_t>(heads_in_all, 1);
   return std::clamp<int64_t>((kWantedTasks + heads - 1) / heads, 1,
-                             std::clamp<int64_t>(blocks, 1, kMaxSplits));
+                             std::clamp<int64_t>(static_cast<int64_t>(blocks), 1, kMaxSplits));
+}
+
+// Query, key, value and the output's gradient are packed; each split has its own gradients of key and value.
+template <typename T>
+int64_t backward_workspace(const AttentionProblem& problem) {
+  const int64_t heads = problem.batch() * problem.heads();
+  const int64_t splits = splits_of(heads, document_blocks(problem.borders).size());
+  const int64_t matrix = heads * problem.seq() * row_stride(problem.head_dim(), kernels<T>().lanes);
+  return (4 + 2 * splits) * matrix * static_cast<int64_t>(sizeof(T));
 }
 
 template <typename T>
@@ -160,7 +168,7 @@ Gradients backward(const AttentionProblem& problem, const ForwardResult& saved, 
                    const torch::Tensor& grad_rem) {
   const PackedProblem<T> packed(problem);
   const int64_t seq = problem.seq(), heads = problem.heads(), sides = problem.sides();
-  const int64_t all_heads = packed.heads_in_all(), splits = splits_of(packed);
+  const int64_t all_heads = packed.heads_in_all(), splits = splits_of(all_heads, packed.blocks.size());
   const torch::Tensor out_grad = pack_rows<T>(grad_out, packed.stride, nullptr, T(1));
   torch::Tensor rem_grad;
   if (grad_rem.defined()) rem_grad = grad_rem.to(kScalarType<T>).contiguous();
@@ -210,6 +218,11 @@ Gradients backward(const AttentionProblem& problem, const ForwardResult& saved, 
 
 }  // namespace
 }  // namespace cpu
+
+int64_t backward_workspace_cpu(const AttentionProblem& problem) {
+  return problem.query.scalar_type() == torch::kFloat64 ? cpu::backward_workspace<double>(problem)
+                                                        : cpu::backward_workspace<float>(problem);
+}
 
 ForwardResult forward_cpu(const AttentionProblem& problem) {
   RSE_ASSERT(problem.query.device().is_cpu(), "query on {}", problem.query.device().str());

@@ -1,6 +1,7 @@
 // forward_cuda and backward_cuda of a build without a CUDA part.
 #include "core/check.h"
 #include "ops/attention_problem.h"
+#include "ops/workspace.h"
 
 namespace rse::ops {
 
@@ -15,5 +16,7 @@ Gradients backward_cuda(const AttentionProblem&, const ForwardResult&, const tor
                         const torch::Tensor&) {
   RSE_ASSERT(false, "no CUDA part");
 }
+
+int64_t backward_workspace_cuda(const AttentionProblem&) { RSE_ASSERT(false, "no CUDA part"); }
 
 }  // namespace rse::ops

@@ -10,6 +10,7 @@
 #include "kernels/attention.h"
 #include "ops/attention_problem.h"
 #include "ops/backend.h"
+#include "ops/workspace.h"
 
 namespace rse::ops {
 namespace {
@@ -137,6 +138,11 @@ ForwardResult forward_cuda(const AttentionProblem& problem, bool save) {
                                         save ? result.saved.data_ptr() : nullptr};
   check_launch(kernels::forward(call.params, outputs, workspace.data_ptr(), call.stream), "forward");
   return result;
+}
+
+int64_t backward_workspace_cuda(const AttentionProblem& problem) {
+  return kernels::backward_workspace_bytes(CudaCall(problem).params,
+                                           info_of(problem.query.device()).multiprocessors);
 }
 
 Gradients backward_cuda(const AttentionProblem& problem, const ForwardResult& saved, const Tensor& grad_out,
