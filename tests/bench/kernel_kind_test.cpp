@@ -60,6 +60,8 @@ const Named kOperators[] = {
     {kAttention, "aten::softmax"},
     {kElementWise, "aten::native_layer_norm"},
     {kElementWise, "rse::rotary"},
+    {kElementWise, "torch::autograd::CppNode<rse::ops::(anonymous namespace)::SplitRotated>"},
+    {kHead, "torch::autograd::CppNode<rse::ops::(anonymous namespace)::TargetNll>"},
     {kElementWise, "aten::empty", {"aten::native_layer_norm", "aten::layer_norm", kForwardRange}},
     {kOptimizer, "aten::_fused_adamw_"},
     {kCopy, "aten::copy_"},

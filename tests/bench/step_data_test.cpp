@@ -58,7 +58,8 @@ TEST_F(StepDataTest, TheVocabularyIsTheConfigurationsWhereItNamesOne) {
   config.base.model.vocab_size = 77;
   const StepData data(config, true, 1);
   EXPECT_EQ(data.file().vocab_size(), 77);
-  for (const int64_t id : data.batch(0).micro_batches[0].input_ids) EXPECT_LT(id, 77);
+  const StepBatch batch = data.batch(0);
+  for (const int64_t id : batch.micro_batches[0].input_ids) EXPECT_LT(id, 77);
   config.base.model.vocab_size = 5;
   EXPECT_THAT([&] { StepData(config, true, 1); }, ThrowsUserError("model.vocab_size: '5'"));
 }
