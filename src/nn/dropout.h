@@ -20,9 +20,9 @@ struct DropoutKey {
 enum class DropoutSite : uint64_t { kEmbedding = 0, kAttention = 1, kFfn = 2 };
 
 // input: any shape, any floating dtype. Inverted dropout: each element is kept with probability 1 - rate and
-// scaled by 1 / (1 - rate); 0 <= rate < 1. Without a key, or with rate 0, returns `input`. Differentiable
-// once (the mask is saved, one byte per element, and nothing else). CPU and CUDA masks of one key differ: each device has its own
-// generator. layer: 0 for the embedding.
+// scaled by 1 / (1 - rate); 0 <= rate < 1. Without a key, or with rate 0, returns `input`. Differentiable once
+// (the mask is saved, one byte per element, and nothing else). CPU and CUDA masks of one key differ: each device
+// has its own generator. layer: 0 for the embedding.
 torch::Tensor dropout(const torch::Tensor& input, double rate, const std::optional<DropoutKey>& key,
                       int64_t layer, DropoutSite site);
 
