@@ -138,7 +138,7 @@ TEST_F(Rates, DecayFromTheCheckpointOfAStableRun) {
   const RunConfig stable = config({"train.schedule=wsd", "train.steps=100"});
   expect_moves(stopped_run(stable, 6, "run"), {0.25, 0.5, 0.75, 1.0, 1.0, 1.0});
   const RunConfig decayed = config({"train.schedule=wsd", "train.steps=10", "train.decay_steps=4"});
-  const std::vector<double> decay = {1.0, 0.55, 0.3636038969, 0.2205771366};
+  const std::vector<double> decay = {1.0, 0.55, 0.36360389693210727, 0.22057713659400526};
   const Course resumed = resume(decayed, toy_.path("run"));
   expect_moves(resumed, decay);
   expect_recorded(toy_.path("run"), decay, 6);
