@@ -66,14 +66,14 @@ TEST_P(Biases, OfZeroAreTheSameAsNone) {
 // By hand: width 32, ffn_width 48 with GeGLU, 2 layers, 40 pieces. What is left are the weights of the norms (two
 // per layer, the embedding's, the head's, and with pre-norm the last one) and the decoder's bias.
 TEST_P(Biases, AreNotCounted) {
-  const ModelReport report = report_model(*without_, {10, 100, 0.2, false});
+  const ModelReport report = report_model(*without_, {10, 0.2});
   const int64_t norms = 2 * 2 + 2 + (GetParam().norm == NormPlacement::kPre ? 1 : 0);
   int64_t counted = -1;
   for (const ParameterGroup& group : report.groups) {
     if (group.name == "norms and biases") counted = group.parameters;
   }
   EXPECT_EQ(counted, norms * 32 + 40);
-  const ModelReport other = report_model(*with_, {10, 100, 0.2, false});
+  const ModelReport other = report_model(*with_, {10, 0.2});
   EXPECT_EQ(other.parameters - report.parameters, 2 * (3 * 32 + 32 + 2 * 48 + 32) + 32 + norms * 32);
   EXPECT_EQ(other.flop_per_token, report.flop_per_token);  // sums of biases were never counted
 }
