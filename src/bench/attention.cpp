@@ -11,6 +11,7 @@
 #include "core/check.h"
 #include "core/file.h"
 #include "core/logging.h"
+#include "core/output_path.h"
 #include "core/threads.h"
 #include "ops/attention_problem.h"
 
@@ -130,6 +131,8 @@ torch::Device check_options(const AttentionBenchOptions& options) {
   if (options.device == "cuda" && !torch::cuda::is_available()) {
     throw_user_error("--device: 'cuda': LibTorch sees no CUDA device here; expected cpu");
   }
+  if (!options.json.empty() && !options.run.empty())
+    expect_not_read({options.json}, {options.run, options.data});
   const std::pair<const char*, int64_t> counts[] = {
       {"--batch", options.batch}, {"--heads", options.heads}, {"--repeats", options.repeats}};
   for (const auto& [name, count] : counts) {

@@ -12,6 +12,7 @@
 #include "bench/step_report.h"
 #include "core/check.h"
 #include "core/file.h"
+#include "core/output_path.h"
 #include "run/arm_report.h"
 #include "run/device.h"
 #include "run/run_config.h"
@@ -104,6 +105,9 @@ StepProfile profile_arm(const StepBenchOptions& options, const StepData& data, R
 
 void run_step_bench(const StepBenchOptions& options) {
   RunConfig config = read_config(options);
+  if (!options.json.empty()) {
+    expect_not_read({options.json}, {config.source, config.base.data.train, config.base.data.valid});
+  }
   configure_torch(config.base.train);
   const torch::Device device =
       resolve_device(config.base.train.device, options.device.empty() ? "train.device" : "--device");

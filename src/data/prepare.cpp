@@ -15,6 +15,7 @@
 #include "core/folder_lock.h"
 #include "core/logging.h"
 #include "core/new_folder.h"
+#include "core/output_path.h"
 #include "core/printable.h"
 #include "core/stop_signal.h"
 #include "core/stoppable_child.h"
@@ -40,18 +41,6 @@ void check_output_file(const std::filesystem::path& output) {
   }
   if (!std::filesystem::is_directory(folder, ignored)) {
     throw_user_error("cannot write {}: no folder {}", output.string(), folder.string());
-  }
-}
-
-// What is read must not be written: it would be lost. Links and other names of the same file count.
-void expect_not_read(const Paths& outputs, const Paths& read) {
-  for (const std::filesystem::path& file : read) {
-    for (const std::filesystem::path& output : outputs) {
-      std::error_code missing;
-      if (!std::filesystem::equivalent(file, output, missing)) continue;
-      throw_user_error("cannot write {}: {} is read, and would be lost: expected another output",
-                       output.string(), file.string());
-    }
   }
 }
 

@@ -113,6 +113,7 @@ TEST_F(BenchStep, UserErrorsAreOneLine) {
   fails("--config none.yaml", "none.yaml");
   fails("--config tiny.yaml --set model.depth=3", "model.depth");
   fails("--config tiny.yaml --device gpu", "'gpu'");
+  fails("--config tiny.yaml --json ./tiny.yaml", "cannot write ./tiny.yaml: ");
   fails("--config tiny.yaml --set model.vocab_size=4", "model.vocab_size: '4'");
 }
 

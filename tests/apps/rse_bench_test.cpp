@@ -102,6 +102,11 @@ TEST_F(BenchProgram, UserErrorsAreOneLine) {
   fails("attention --decay -1", "--decay: '-1'");
   fails("attention --run nowhere", "--data");
   fails("attention --lengths 3", "--lengths");
+  write("run/config.yaml", "a: 1");
+  write("a.bin", "tokens");
+  const std::string inputs = fmt::format("attention {} --run run --data a.bin", kTiny);
+  fails(inputs + " --json a.bin", "cannot write a.bin: a.bin is read, and would be lost");
+  fails(inputs + " --json run/config.yaml", "cannot write run/config.yaml: it lies in run, which is read");
   fails(fmt::format("attention {} --run nowhere --data a.bin", kTiny), "nowhere");
 }
 
