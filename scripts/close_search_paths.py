@@ -5,12 +5,12 @@ be loaded and run. Only what scripts/setup.sh has downloaded is changed. usage: 
 """
 import sys
 
-from elf import Elf, loaded_files
+from elf import Elf, is_absolute, loaded_files
 
 
 def closed(text):
     """The search path without empty and relative entries."""
-    return ":".join(entry for entry in text.split(":") if entry.startswith(("/", "$ORIGIN", "${ORIGIN}")))
+    return ":".join(entry for entry in text.split(":") if is_absolute(entry))
 
 
 def main(folder):

@@ -15,6 +15,11 @@ def string_at(data, at):
     return data[at:data.find(b"\0", at)].decode()
 
 
+def is_absolute(entry):
+    """Whether an entry of a search path means the same folder wherever the program is started."""
+    return entry.startswith(("/", "$ORIGIN/", "${ORIGIN}/")) or entry in ("$ORIGIN", "${ORIGIN}")
+
+
 class Elf:
     def __init__(self, path):
         with open(path, "rb") as file:
@@ -52,7 +57,7 @@ class Elf:
 
     def search_path(self):
         """Returns the entries of RUNPATH and RPATH; an empty entry is "", and is the current folder."""
-        return [entry for _, text in self.search_path_strings() for entry in text.split(":")]
+        return [entry for _, text in self.search_path_strings() if text for entry in text.split(":")]
 
     def exported(self):
         """Returns the mangled names that other files can link to."""

@@ -122,7 +122,7 @@ std::string format_bytes(double bytes) {
 }
 
 ProgressBar::ProgressBar(std::string title, uint64_t total, std::string unit)
-    : title_(printable(title)),
+    : title_(std::move(title)),
       unit_(std::move(unit)),
       total_(total),
       start_(now_seconds()),
@@ -148,14 +148,15 @@ void ProgressBar::finish() {
 void ProgressBar::draw(bool last) {
   if (!spdlog::default_logger()->should_log(spdlog::level::info)) return;
   const double elapsed = now_seconds() - start_;
+  const std::string title = printable(title_);
   const double rate = elapsed > 0 ? done_ / elapsed : 0;
-  std::string line = fmt::format("{}: {} {}, {} {}/s, {}", title_, format_count(done_), unit_,
+  std::string line = fmt::format("{}: {} {}, {} {}/s, {}", title, format_count(done_), unit_,
                                  format_count(std::round(rate)), unit_, format_duration(elapsed));
   if (total_ > 0 && !last) {
     const double share = std::min(1.0, static_cast<double>(done_) / total_);
     constexpr int kWidth = 30;
     const int filled = static_cast<int>(share * kWidth);
-    line = fmt::format("{}: [{}{}] {:3.0f}% of {} {}, {} {}/s, ETA {}", title_, std::string(filled, '#'),
+    line = fmt::format("{}: [{}{}] {:3.0f}% of {} {}, {} {}/s, ETA {}", title, std::string(filled, '#'),
                        std::string(kWidth - filled, '.'), 100 * share, format_count(total_), unit_,
                        format_count(std::round(rate)), unit_,
                        format_duration(rate > 0 ? (total_ - std::min(total_, done_)) / rate : -1));

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/check.h"
+
 namespace rse {
 namespace {
 
@@ -34,6 +36,7 @@ int64_t UpdateSizes::at(int64_t step) const {
 }
 
 uint64_t UpdateSizes::before(int64_t step) const {
+  RSE_ASSERT(step >= 0, "update {}", step);
   const auto ramping = static_cast<uint64_t>(std::min(step, ramp_steps));
   uint64_t sequences = (static_cast<uint64_t>(step) - ramping) * static_cast<uint64_t>(full);
   if (ramping > 0) {

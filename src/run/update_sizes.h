@@ -19,7 +19,7 @@ struct UpdateSizes {
   // update `step` takes start x (1 + floor(step L / ramp_steps)).
   int64_t at(int64_t step) const;
 
-  // The sequences of all updates before `step`, in O(log ramp_steps).
+  // The sequences of all updates before `step` (at least 0), in O(log ramp_steps).
   uint64_t before(int64_t step) const;
 };
 

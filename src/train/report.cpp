@@ -27,10 +27,10 @@ std::optional<double> mfu_of(double tokens_per_second, double flop_per_token, do
   return tokens_per_second * flop_per_token / peak_flops;
 }
 
-// The mean size of the last `timed` updates over that of all updates.
-double size_ratio(const UpdateSizes& sizes, int64_t updates, size_t timed) {
-  const auto last =
-      static_cast<double>(sizes.before(updates) - sizes.before(updates - static_cast<int64_t>(timed)));
+// The mean size of the last updates, at most `most`, over that of all updates.
+double size_ratio(const UpdateSizes& sizes, int64_t updates, size_t most) {
+  const int64_t timed = std::min(static_cast<int64_t>(most), updates);
+  const auto last = static_cast<double>(sizes.before(updates) - sizes.before(updates - timed));
   return last / static_cast<double>(timed) /
          (static_cast<double>(sizes.before(updates)) / static_cast<double>(updates));
 }

@@ -14,12 +14,11 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts"))
 import close_search_paths  # noqa: E402
-from elf import Elf, loaded_files  # noqa: E402
+from elf import Elf, is_absolute, loaded_files  # noqa: E402
 
 
 def bad_entries(path):
-    return [entry for entry in Elf(path).search_path()
-            if not entry.startswith(("/", "$ORIGIN/", "${ORIGIN}/")) and entry not in ("$ORIGIN", "${ORIGIN}")]
+    return [entry for entry in Elf(path).search_path() if not is_absolute(entry)]
 
 
 def check(folder, names):

@@ -33,7 +33,7 @@ TEST(Draws, MasksOfTheTrainerDifferByStepMicroBatchSeedAndPlace) {
   {
     const RecordedCalls calls("aten::native_dropout_backward");
     observe(toy, toy.config("", frozen("model.position.method=rope")), "run");
-    masks = calls.inputs();
+    masks = calls.distinct_inputs();
   }
   // 4 steps x 2 seeds x 3 micro-batches x (the embedding and 2 branches of 2 layers); none while validating.
   ASSERT_EQ(masks.size(), 4u * 2 * 3 * 5);
@@ -51,7 +51,7 @@ TEST(Draws, MasksAreThoseOfTheKeysWrittenOutHere) {
   const ToyRun toy;
   const RecordedCalls calls("aten::native_dropout_backward");
   observe(toy, toy.config("", frozen("model.position.method=rope")), "run");
-  const std::vector<torch::Tensor> masks = calls.inputs();
+  const std::vector<torch::Tensor> masks = calls.distinct_inputs();
   const auto expect_mask = [&](size_t index, const DropoutKey& key, int64_t layer, DropoutSite site) {
     const torch::Tensor expected = dropout(torch::ones({4 * 32, 32}), 0.5, key, layer, site) != 0;
     EXPECT_TRUE(torch::equal(masks.at(index).to(torch::kBool), expected)) << "mask " << index;
@@ -70,7 +70,7 @@ TEST(Draws, ArmsShareTheirMasks) {
   const ToyRun toy;
   const RecordedCalls calls("aten::native_dropout_backward");
   observe(toy, toy.config(kTwoArms, {"model.dropout=0.5", "train.steps=2"}), "run");
-  const std::vector<torch::Tensor>& masks = calls.inputs();
+  const std::vector<torch::Tensor> masks = calls.distinct_inputs();
   ASSERT_EQ(masks.size(), 2u * 2 * 5);
   for (size_t step = 0; step < 2; ++step) {
     for (size_t place = 0; place < 5; ++place) {

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -90,6 +91,7 @@ class RecordedCalls {
   explicit RecordedCalls(std::string name) {
     name_() = std::move(name);
     inputs_().clear();
+    kept_().clear();
     handle_ = at::addThreadLocalCallback(at::RecordFunctionCallback(&on_call).needsInputs(true));
   }
   ~RecordedCalls() { at::removeCallback(handle_); }
@@ -97,10 +99,21 @@ class RecordedCalls {
   RecordedCalls& operator=(const RecordedCalls&) = delete;
 
   const std::vector<torch::Tensor>& inputs() const { return inputs_(); }
+  // Without the calls that got the tensor of an earlier one again, as backward gets the masks of forward.
+  std::vector<torch::Tensor> distinct_inputs() const {
+    std::set<const void*> seen;
+    std::vector<torch::Tensor> distinct;
+    for (size_t i = 0; i < inputs_().size(); ++i) {
+      if (seen.insert(kept_()[i].const_data_ptr()).second) distinct.push_back(inputs_()[i]);
+    }
+    return distinct;
+  }
 
  private:
   static std::unique_ptr<at::ObserverContext> on_call(const at::RecordFunction& call) {
-    if (call.name() == name_()) inputs_().push_back(call.inputs()[1].toTensor().clone());
+    if (call.name() != name_()) return nullptr;
+    kept_().push_back(call.inputs()[1].toTensor());  // so that no other tensor gets its memory
+    inputs_().push_back(kept_().back().clone());
     return nullptr;
   }
   static std::string& name_() {
@@ -110,6 +123,10 @@ class RecordedCalls {
   static std::vector<torch::Tensor>& inputs_() {
     static std::vector<torch::Tensor> inputs;
     return inputs;
+  }
+  static std::vector<torch::Tensor>& kept_() {
+    static std::vector<torch::Tensor> kept;
+    return kept;
   }
   at::CallbackHandle handle_;
 };
