@@ -15,6 +15,7 @@ listed as not run. Exit code: 0 all other rows were measured; 1 a row failed, no
 could not be written; 2 bad usage.
 """
 import argparse
+import functools
 import json
 import os
 import pathlib
@@ -100,6 +101,7 @@ def run(command):
     return done.stdout
 
 
+@functools.cache
 def commit():
     done = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else None

@@ -170,9 +170,8 @@ void expect_no_stale_split(const PrepareRequest& request) {
     std::error_code missing;
     if (!inputs->empty() || !std::filesystem::exists(request.output / name, missing)) continue;
     throw_user_error(
-        "--output: '{}': {} of an earlier prepare is there, and would not fit the new tokenizer: expected {} "
-        "as "
-        "well, or another folder",
+        "--output: '{}': {} of an earlier prepare is there, and would not fit the new tokenizer: "
+        "expected {} as well, or another folder",
         request.output.string(), name, flag);
   }
 }

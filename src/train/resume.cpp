@@ -94,8 +94,7 @@ std::string jump_of_rate(const Schedule& before, const Schedule& after, int64_t 
   if (old_factor == new_factor) return "";
   return fmt::format(
       "train.decay_steps: '{}': the decay begins in step {}, and the checkpoint is at step {}: the learning "
-      "rate "
-      "jumps from {:.3g} to {:.3g} of its peak (train.steps={} would let it begin at the checkpoint)",
+      "rate jumps from {:.3g} to {:.3g} of its peak (train.steps={} would let it begin at the checkpoint)",
       after.decay_steps, after.decay_start(), step, old_factor, new_factor, step + after.decay_steps);
 }
 
